@@ -1,0 +1,105 @@
+# dfcachefiles: one Makefile, sources listed in module.mk of each folder.
+# Packagers set CFLAGS, CPPFLAGS, LDFLAGS, DESTDIR, PREFIX …; V=1 shows the commands.
+# SAN=address,undefined builds (and tests) with sanitizers in a build folder of their own.
+
+MAKEFLAGS += --no-builtin-rules
+.SUFFIXES:
+.DELETE_ON_ERROR:
+
+CC ?= gcc
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+CLANG ?= clang
+AR ?= ar
+ifeq ($(origin AR),default)
+AR := ar
+endif
+PKG_CONFIG ?= pkg-config
+PROTOC ?= protoc
+INSTALL ?= install
+PREFIX ?= /usr
+SBINDIR ?= $(PREFIX)/sbin
+BINDIR ?= $(PREFIX)/bin
+LIBEXECDIR ?= $(PREFIX)/libexec
+MANDIR ?= $(PREFIX)/share/man
+ETCDIR ?= /etc
+UNITDIR ?= $(PREFIX)/lib/systemd/system
+SAN ?=
+V ?=
+comma := ,
+
+VERSION := $(shell cat VERSION)
+B := build$(if $(SAN),-$(subst $(comma),-,$(SAN)))$(BUILD_SUFFIX)
+Q := $(if $(V),,@)
+say = $(if $(V),,@printf '  %-7s %s\n' $(1) $(2);)
+
+CFLAGS ?= -O2 -g
+WARN := -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla -Wwrite-strings \
+	-Wpointer-arith -Wformat=2 -Wno-unused-parameter -Wno-missing-field-initializers
+ifneq ($(WERROR),)
+WARN += -Werror
+endif
+OUR_CFLAGS := -std=gnu17 -fno-strict-aliasing -fstack-protector-strong -ffunction-sections \
+	-fdata-sections -fvisibility=hidden -pthread $(WARN)
+OUR_CPPFLAGS := -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -I. -I$(B)/gen -DVERSION='"$(VERSION)"'
+OUR_LDFLAGS := -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,--as-needed -pthread
+ifneq ($(SAN),)
+OUR_CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all -O1
+OUR_CPPFLAGS := $(filter-out -D_FORTIFY_SOURCE=2,$(OUR_CPPFLAGS)) -DWITH_SAN
+OUR_LDFLAGS += -fsanitize=$(SAN)
+endif
+
+# ---- libraries ------------------------------------------------------------------------------
+HAVE_ISAL ?= $(shell $(PKG_CONFIG) --exists libisal 2>/dev/null && echo yes)
+ifeq ($(HAVE_ISAL),yes)
+OUR_CPPFLAGS += -DHAVE_ISAL
+LIBS_ISAL := -lisal
+endif
+LIBS_NET := -lnghttp2 -lprotobuf-c -luring -lnl-route-3 -lnl-3 -lxxhash -lcrypto -lz $(LIBS_ISAL) -linih
+OUR_CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 2>/dev/null)
+
+# ---- sources: each module.mk fills in its variables ----------------------------------------
+PROGRAMS :=
+TEST_PROGRAMS :=
+LINT_SHELL :=
+include common/module.mk
+include cachefilesd/module.mk
+include p2p/module.mk
+include dfcache/module.mk
+include tests/module.mk
+
+PROGRAM_PATHS := $(foreach p,$(PROGRAMS),$(B)/$(p))
+
+.PHONY: all
+all: $(PROGRAM_PATHS)
+
+# $(call archive,NAME,SOURCES) and $(call program,NAME,MAIN-SOURCES,ARCHIVES,LIBS)
+objects = $(patsubst %.c,$(B)/%.o,$(filter %.c,$(1)))
+define archive
+$(B)/lib$(1).a: $(call objects,$(2))
+	$$(call say,AR,$$@)rm -f $$@ && $(AR) rcs $$@ $$^
+DEPS += $(patsubst %.o,%.d,$(call objects,$(2)))
+endef
+define program
+$(B)/$(1): $(call objects,$(2)) $(foreach a,$(3),$(B)/lib$(a).a)
+	$$(call say,LD,$$@)mkdir -p $$(@D) && $(CC) $(OUR_CFLAGS) $(CFLAGS) $(OUR_LDFLAGS) $(LDFLAGS) -o $$@ $(call objects,$(2)) -Wl,--start-group $(foreach a,$(3),$(B)/lib$(a).a) -Wl,--end-group $(4)
+DEPS += $(patsubst %.o,%.d,$(call objects,$(2)))
+endef
+
+$(eval $(MODULE_RULES))
+
+$(B)/%.o: %.c | $(GENERATED)
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(OUR_CFLAGS) $(CFLAGS) $(CFLAGS_$(subst /,_,$(basename $<))) -MMD -MP -c -o $@ $<
+
+# generated protobuf code: not ours, so not with our warnings
+$(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h &: %.proto
+	$(call say,PROTOC,$<)mkdir -p $(@D) && $(PROTOC) -I. --c_out=$(B)/gen $<
+$(B)/%.pb-c.o: $(B)/gen/%.pb-c.c | $(GENERATED)
+	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(filter-out $(WARN),$(OUR_CFLAGS)) $(CFLAGS) -w -c -o $@ $<
+
+-include $(DEPS)
+
+.PHONY: clean
+clean:
+	rm -rf build build-*

@@ -1,0 +1,10 @@
+# dfcache/: the command line
+DFCACHE_SRC := $(filter-out dfcache/main.c,$(wildcard dfcache/*.c))
+LIBS_DFCACHE := -lnghttp2 -lprotobuf-c -lsmartcols -linih -lcrypto -lxxhash -lz $(LIBS_ISAL)
+PROGRAMS += bin/dfcache
+define MODULE_RULES +=
+$(call archive,dfcache,$(DFCACHE_SRC))
+
+$(call program,bin/dfcache,dfcache/main.c,dfcache p2papi rpc common,$(LIBS_DFCACHE))
+
+endef
