@@ -112,3 +112,80 @@ fscache_stat() # LINE FIELD, for example: fscache_stat NoSpace nwr
 {
 	sed -n "s/^ *$1 *:.* $2=\([0-9]*\).*/\1/p" /proc/fs/fscache/stats | head -n 1
 }
+
+bound()
+{
+	grep -q ' A ' /proc/fs/fscache/caches
+}
+
+withdrawn()
+{
+	! bound
+}
+
+# start_daemon ours|old CONFIG [OPTIONS...]: in the foreground of a background job; $daemon_pid
+start_daemon()
+{
+	local which=$1 config=$2 program
+	shift 2
+	case $which in
+	ours) program=/usr/sbin/cachefilesd ;;
+	old)
+		program=/usr/libexec/old-cachefilesd
+		# it aborts at random with address space randomisation
+		echo 0 >/proc/sys/kernel/randomize_va_space
+		;;
+	esac
+	"$program" -n -s -f "$config" "$@" 2>>"/results/$which.log" &
+	daemon_pid=$!
+	wait_for 20 bound
+}
+
+stop_daemon()
+{
+	kill -TERM "$daemon_pid"
+	wait "$daemon_pid"
+}
+
+# limits_config RUN CULL STOP FILE [LINE...]: the same percentages for blocks and files
+limits_config()
+{
+	local run=$1 cull=$2 stop=$3 file=$4
+	shift 4
+	{
+		echo 'dir /var/cache/fscache'
+		echo 'tag test'
+		echo "brun $run%"
+		echo "bcull $cull%"
+		echo "bstop $stop%"
+		echo 'frun 7%'
+		echo 'fcull 5%'
+		echo 'fstop 1%'
+		[ $# = 0 ] || printf '%s\n' "$@"
+	} >"$file"
+}
+
+# objects: names of the kernel's visible data objects, one a line
+objects()
+{
+	find /var/cache/fscache/cache -type f | sed 's|.*/||' | sort
+}
+
+free_percent()
+{
+	stat -f -c '%a %b' /var/cache/fscache | awk '{ printf "%d\n", $1 * 100 / $2 }'
+}
+
+# synthetic N DIR: N empty objects named as the kernel would, the access time of number i is i
+# seconds after the year 2020 began; numbered by their names' hex
+synthetic()
+{
+	local n=$1 dir=$2
+	mkdir -p "$dir"
+	awk -v n="$n" 'BEGIN { for (i = 0; i < n; i++) printf "@%02x/T%08x,\n", i % 256, i }' >/tmp/names
+	(
+		cd "$dir" || exit 1
+		for i in $(seq 0 255); do printf '@%02x\n' "$i"; done | xargs mkdir -p
+		xargs touch <"/tmp/names"
+	)
+}
