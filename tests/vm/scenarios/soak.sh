@@ -1,0 +1,92 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# soak.sh — a reader of ever new files over NFS for SECONDS_LONG (180) at RATE MiB/s (4): the kernel never
+# refuses for lack of space, free space never goes below stop by more than 1 MiB. With KILLS=N the
+# daemon is killed (SIGKILL) N times at random moments meanwhile: the cache is never withdrawn, no
+# reader sees an error, contents stay right.
+# shellcheck source=tests/vm/lib.sh
+. /scenario/lib.sh
+seconds=${SECONDS_LONG:-180}
+rate=${RATE:-4}
+kills=${KILLS:-0}
+RANDOM=${SEED:-1}
+
+modprobe cachefiles
+cache_disk "${FS:-ext4}" strictatime
+limits_config 50 40 10 /etc/cachefilesd.conf
+start_daemon ours /etc/cachefilesd.conf
+ok "our daemon binds ($(uname -r), ${FS:-ext4}, $rate MiB/s for $seconds s, $kills kills)"
+mkdir -p /export
+mount -t tmpfs -o size=512m export /export
+nfs_server /export && nfs_mount /mnt
+ok "NFS mounted with fsc"
+
+blocks=$(stat -f -c %b /var/cache/fscache)
+bsize=$(stat -f -c %S /var/cache/fscache)
+stop=$((blocks / 100 * 10))
+slack=$((1048576 / bsize))
+
+sampler()
+{
+	local low=$blocks free
+	while [ ! -e /tmp/over ]; do
+		free=$(stat -f -c %a /var/cache/fscache)
+		[ "$free" -lt "$low" ] && low=$free && echo "$low" >/tmp/low
+		usleep 100000
+	done
+}
+
+watcher() # is the cache ever gone?
+{
+	while [ ! -e /tmp/over ]; do
+		bound || echo gone >>/tmp/gone
+		usleep 100000
+	done
+}
+
+killer()
+{
+	local i
+	for i in $(seq 1 "$kills"); do
+		[ -e /tmp/over ] && break
+		usleep $((RANDOM * 20 + 100000))
+		# the worker is the newest of ours; its parent holds the device
+		kill -KILL "$(pgrep -n -f /usr/sbin/cachefilesd)" 2>/dev/null && echo "$i" >/tmp/kills
+	done
+}
+
+sampler &
+watcher &
+[ "$kills" -gt 0 ] && killer &
+end=$(($(date +%s) + seconds))
+[ "$kills" -gt 0 ] && end=$(($(date +%s) + 3600))
+n=0
+errors=0
+wrong=0
+while [ "$(date +%s)" -lt "$end" ]; do
+	n=$((n + 1))
+	dd if=/dev/urandom of="/export/n$n" bs=1M count=1 2>/dev/null
+	a=$(md5sum <"/export/n$n")
+	b=$(md5sum <"/mnt/n$n") || errors=$((errors + 1))
+	[ "$a" = "$b" ] || wrong=$((wrong + 1))
+	old=$((n - 64))
+	[ $old -gt 0 ] && rm -f "/export/n$old"
+	usleep $((1000000 / rate))
+	[ "$kills" -gt 0 ] && [ "$(cat /tmp/kills 2>/dev/null || echo 0)" -ge "$kills" ] && break
+done
+touch /tmp/over
+took=$((seconds))
+note "$n files of 1 MiB read, $((n / (took > 0 ? took : 1))) MiB/s; lowest free $(cat /tmp/low) blocks of $bsize, stop $stop"
+is "$errors" 0 "no reader saw an error"
+is "$wrong" 0 "every file read back right"
+is "$(fscache_stat NoSpace nwr)" 0 "the kernel never refused a write for lack of space"
+[ "$(cat /tmp/low)" -ge $((stop - slack)) ]
+ok "free space never went below stop by more than 1 MiB"
+[ "$(fscache_stat NoSpace cull)" -gt 0 ]
+ok "objects were culled ($(fscache_stat NoSpace cull))"
+[ ! -e /tmp/gone ]
+ok "the cache was never withdrawn"
+if [ "$kills" -gt 0 ]; then
+	is "$(cat /tmp/kills)" "$kills" "the daemon was killed $kills times"
+fi
+finish
