@@ -23,6 +23,8 @@ ok "NFS mounted with fsc"
 
 blocks=$(stat -f -c %b /var/cache/fscache)
 bsize=$(stat -f -c %S /var/cache/fscache)
+# the kernel divides first
+# shellcheck disable=SC2017
 stop=$((blocks / 100 * 10))
 slack=$((1048576 / bsize))
 
