@@ -27,15 +27,17 @@ int fd_set_nonblock(int fd);
  * Returns bytes sent. */
 ssize_t fd_send(int sock, const void *p, size_t n, const int *fds, size_t n_fds, int flags);
 /* fd_recv - one message and up to FD_PASS_MAX descriptors (CLOEXEC). Surplus descriptors are
- * closed and the result is -E2BIG. *n_fds is set; the caller owns them. 0 = end. */
+ * closed and the result is -E2BIG; a message longer than @n is -EMSGSIZE (both: *n_fds 0, all
+ * closed). *n_fds is set; the caller owns them. 0 = end. */
 ssize_t fd_recv(int sock, void *p, size_t n, int *fds, size_t *n_fds, int flags);
 
 /* fd_copy_sparse - copy @len bytes at @off from @in to the same offset of @out, holes stay holes
- * (SEEK_DATA). Tries copy_file_range first. Returns 0 or -errno; -ENODATA if @in is shorter. */
+ * (SEEK_DATA), also where @out had bytes. Tries copy_file_range first. @out grows to off + len; who
+ * copies ranges in parallel sizes it first. -ENODATA if @in is shorter. */
 int fd_copy_sparse(int in, int out, uint64_t off, uint64_t len);
 /* fd_reflink - make @out share all extents of @in; -EOPNOTSUPP/-EXDEV where it cannot */
 int fd_reflink(int in, int out);
-/* fd_punch_zero - punch a hole; -EOPNOTSUPP where the file system cannot */
+/* fd_punch_hole - punch a hole; -EOPNOTSUPP where the file system cannot */
 int fd_punch_hole(int fd, uint64_t off, uint64_t len);
 
 #endif
