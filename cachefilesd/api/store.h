@@ -87,6 +87,10 @@ struct store_reply {
 	uint32_t lease; /* create, attach, open */
 	uint8_t token[STORE_TOKEN_SIZE];
 	int data_fd, record_fd; /* -1 = none; the callee owns them */
+	/* create, attach: the same data opened read-only (a descriptor of its own, not a dup): what a
+	 * fetch serves other peers from while it writes, and after it closed data_fd to commit (a
+	 * reader does not stand in the way of F_SETLEASE(F_RDLCK)). -1 otherwise. */
+	int read_fd;
 	struct store_info info; /* create, attach, open, stat, commit */
 	const uint8_t *attrs; /* open, attach, stat; valid during the callback */
 	size_t attrs_len;
