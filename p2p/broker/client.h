@@ -25,20 +25,16 @@ struct broker_output; /* an output opened as the caller and not yet placed */
 struct broker_options {
 	const char *socket_path; /* where the broker listens; NULL or "" = spawn `program` */
 	const char *program; /* absolute path of dfdaemon-broker; used only without socket_path */
-	unsigned
-		max_calls; /* requests and open outputs at once, 0 = 64; over it: RESOURCE_EXHAUSTED */
+	unsigned max_calls; /* requests and open outputs at once; 0 = 64 */
 };
 
 int broker_new(struct broker **out, struct loop *l, const struct broker_options *o);
-/* broker_free - calls in flight are cancelled, open outputs aborted; memory goes when the loop has
- * delivered the last completion, so keep the loop turning. Returns NULL. */
-struct broker *broker_free(struct broker *b);
-/* broker_is_idle - nothing in flight and no spawned child left: the loop may be freed */
-bool broker_is_idle(const struct broker *b);
+/* broker_close - calls in flight are cancelled, open outputs aborted, spawned brokers waited for;
+ * then @gone (may be NULL), once, from the loop; @b may not be used any more */
+void broker_close(struct broker *b, void (*gone)(void *arg), void *arg);
 
-/* @client_sock: the caller's connected socket; duplicated by the kernel when sent, so it need only
- * stay open until the next turn of the loop that follows the connection: pass one that lives until
- * the callback. @timeout_ns 0 = 30 s. All return NULL when out of memory (no callback then). */
+/* @client_sock: the caller's connected socket; borrowed only until the function returns. @timeout_ns
+ * 0 = 30 s. More than max_calls at once end with RESOURCE_EXHAUSTED. All return NULL when out of memory (no callback then). */
 
 /* broker_open_source - @fd: read-only, a regular file; the callback owns it; -1 unless RPC_OK */
 struct broker_call *broker_open_source(struct broker *b, int client_sock, const char *path,
