@@ -5,6 +5,7 @@
 MAKEFLAGS += --no-builtin-rules
 .SUFFIXES:
 .DELETE_ON_ERROR:
+.SECONDARY:
 
 CC ?= gcc
 ifeq ($(origin CC),default)
@@ -95,6 +96,8 @@ $(B)/%.o: %.c | $(GENERATED)
 # generated protobuf code: not ours, so not with our warnings
 $(B)/gen/%.pb-c.c $(B)/gen/%.pb-c.h &: %.proto
 	$(call say,PROTOC,$<)mkdir -p $(@D) && $(PROTOC) -I. --c_out=$(B)/gen $<
+$(B)/gen/google/protobuf/%.pb-c.c $(B)/gen/google/protobuf/%.pb-c.h &: $(PROTOBUF_INCLUDE)/google/protobuf/%.proto
+	$(call say,PROTOC,$<)mkdir -p $(@D) && $(PROTOC) -I$(PROTOBUF_INCLUDE) --c_out=$(B)/gen $<
 $(B)/%.pb-c.o: $(B)/gen/%.pb-c.c | $(GENERATED)
 	$(call say,CC,$<)mkdir -p $(@D) && $(CC) $(OUR_CPPFLAGS) $(CPPFLAGS) $(filter-out $(WARN),$(OUR_CFLAGS)) $(CFLAGS) -w -c -o $@ $<
 

@@ -1,8 +1,12 @@
 # p2p/: dfdaemon (libp2p + main.c), its broker, and api/ (schemas and method tables, dfcache may use)
 P2P_PROTO := $(wildcard p2p/api/*.proto)
 P2P_GEN := $(patsubst %.proto,$(B)/gen/%.pb-c.h,$(P2P_PROTO))
+# the well-known types come from protobuf's own files; libprotobuf-c has no code for them
+PROTOBUF_INCLUDE ?= $(or $(shell $(PKG_CONFIG) --variable=includedir protobuf 2>/dev/null),/usr/include)
+P2P_WKT := $(addprefix google/protobuf/,duration empty timestamp)
+P2P_GEN += $(patsubst %,$(B)/gen/%.pb-c.h,$(P2P_WKT))
 GENERATED += $(P2P_GEN)
-P2PAPI_SRC := $(wildcard p2p/api/*.c) $(patsubst %.proto,%.pb-c.c,$(P2P_PROTO))
+P2PAPI_SRC := $(wildcard p2p/api/*.c) $(patsubst %.proto,%.pb-c.c,$(P2P_PROTO)) $(P2P_WKT:=.pb-c.c)
 P2P_SRC := $(filter-out p2p/main.c,$(wildcard p2p/*.c)) $(wildcard p2p/vortex/*.c) \
 	$(wildcard p2p/scheduler/*.c)
 BROKER_SRC := $(filter-out p2p/broker/main.c,$(wildcard p2p/broker/*.c))
