@@ -34,7 +34,55 @@ struct sched_task {
 	uint8_t fingerprint[16];
 	uint64_t generation; /* import time + random; greater = newer */
 	uint32_t importer_uid;
+	/* in answers: nanoseconds from now until it expires, UINT64_MAX = never. The same moment on
+	 * every host whatever its clock; use it rather than created_ns + ttl_ns. */
+	uint64_t expires_in_ns;
 };
+
+struct channels;
+struct loop;
+struct scheduler;
+
+struct sched_config {
+	struct loop *loop;
+	struct channels *channels;
+	const char *host_id; /* copied */
+	/* who answers: the embedded schedulers of the peers that this one knows … */
+	struct scheduler *embedded; /* NULL: Dragonfly's */
+	/* … or Dragonfly's, by consistent hashing of the task id (dragonfly-grpc.md §6.5). */
+	const struct sockaddr_storage *schedulers; /* copied */
+	size_t n_schedulers;
+};
+
+/* sched_new - 0 or -errno (-EINVAL: neither or both kinds of scheduler) */
+int sched_new(struct sched **out, const struct sched_config *cfg);
+/* sched_free - calls and streams in flight: no callback any more. Returns NULL. */
+struct sched *sched_free(struct sched *s);
+/* sched_set_schedulers - Dragonfly's list changed; running streams go on with theirs */
+int sched_set_schedulers(struct sched *s, const struct sockaddr_storage *v, size_t n);
+/* sched_new_generation - for an import that begins now: greater than any generation that this peer
+ * has seen */
+uint64_t sched_new_generation(struct sched *s);
+
+/* What is here: told at start for every copy, and at every change. Only the embedded scheduler
+ * listens (inventory); with Dragonfly's these do nothing. */
+enum sched_local_state { SCHED_LOCAL_IMPORTING, SCHED_LOCAL_FETCHING, SCHED_LOCAL_COMPLETE };
+struct sched_local {
+	const char *id, *peer_id, *tag,
+		*application; /* copied; peer_id: of the import or download */
+	uint64_t generation, length, replicas_wanted;
+	uint32_t piece_length, n_pieces, importer_uid;
+	bool has_fingerprint;
+	uint8_t fingerprint[16];
+	uint64_t expires_in_ns; /* from now; UINT64_MAX = never */
+	uint64_t created_ns; /* since the Epoch */
+	enum sched_local_state state;
+	bool persistent; /* pinned as a counted replica */
+	bool is_kept; /* the pin was asked for on this host: not to be taken off as surplus */
+};
+/* sched_local_put - new or changed; 0, -EINVAL or -ENOMEM */
+int sched_local_put(struct sched *s, const struct sched_local *l);
+void sched_local_remove(struct sched *s, const char *id); /* no copy here any more */
 
 struct sched_parent {
 	char peer_id[PEER_ID_SIZE], host_id[HOST_ID_SIZE];
@@ -49,7 +97,12 @@ typedef void (*sched_task_fn)(void *arg, int status, const char *message,
 	const struct sched_task *t); /* @t NULL unless OK and the call returns a task */
 
 /* upload_started: registers the import before commit. ALREADY_EXISTS with @t = the existing task
- * (its fingerprint says whether it is the same content). */
+ * when it is complete somewhere: its fingerprint says whether it is the same content. Same content:
+ * commit and sched_local_put() make this one more copy of it, no finished/failed call; the later of
+ * the two expiries holds. Other content: @message says who imported it and when; do not commit.
+ * FAILED_PRECONDITION: the id was deleted after this import began.
+ * @t needs id, replicas_wanted, piece_length, n_pieces, length, expires_in_ns, generation,
+ * fingerprint, importer_uid, tag and application; other fields are ignored. */
 struct sched_call *sched_upload_started(struct sched *s, const struct sched_task *t,
 	const char *peer_id, uint64_t timeout_ns, sched_task_fn fn, void *arg);
 struct sched_call *sched_upload_finished(struct sched *s, const char *task_id, const char *peer_id,
@@ -60,10 +113,38 @@ struct sched_call *sched_stat_task(
 	struct sched *s, const char *task_id, uint64_t timeout_ns, sched_task_fn fn, void *arg);
 struct sched_call *sched_delete_task(
 	struct sched *s, const char *task_id, uint64_t timeout_ns, sched_task_fn fn, void *arg);
+/* sched_set_expiry - change the ttl of a task, counted from now (UINT64_MAX: never); all holders
+ * follow. UNIMPLEMENTED with Dragonfly's scheduler. */
+struct sched_call *sched_set_expiry(struct sched *s, const char *task_id, uint64_t in_ns,
+	uint64_t timeout_ns, sched_task_fn fn, void *arg);
+/* sched_delete_host - this host leaves Dragonfly's schedulers (the embedded one: scheduler_leave) */
+struct sched_call *sched_delete_host(
+	struct sched *s, uint64_t timeout_ns, sched_task_fn fn, void *arg);
 /* sched_call_cancel - fn is not called any more */
 void sched_call_cancel(struct sched_call *c);
 
-/* One download's announce stream: register → parents (again and again: the last list wins). */
+/* Who has copies, as the owner of the task knows it. */
+struct sched_holder {
+	char host_id[HOST_ID_SIZE], peer_id[PEER_ID_SIZE];
+	struct sockaddr_storage addr; /* family AF_UNSPEC when not known */
+	bool persistent, is_complete, is_local;
+};
+typedef void (*sched_holders_fn)(void *arg, int status, const char *message,
+	const struct sched_holder *h, size_t n); /* borrowed during the call */
+/* sched_holders - UNIMPLEMENTED with Dragonfly's scheduler */
+struct sched_call *sched_holders(
+	struct sched *s, const char *task_id, uint64_t timeout_ns, sched_holders_fn fn, void *arg);
+/* sched_owner - who schedules @task_id: a host id, or the address of Dragonfly's scheduler */
+void sched_owner(const struct sched *s, const char *task_id, char out[HOST_ID_SIZE]);
+
+/* sched_announce_host - @host (packed scheduler.v2.AnnounceHostRequest) to every scheduler; used by
+ * announce.c. Failures are logged here, rate-limited. */
+void sched_announce_host(struct sched *s, const void *request, size_t n);
+/* sched_on_schedulers - @fn after a peer or scheduler appeared (it has not heard of us) */
+void sched_on_schedulers(struct sched *s, void (*fn)(void *arg), void *arg);
+
+/* One download's announce stream: register → parents (again and again: the last list wins). When
+ * the scheduler dies, the stream registers again with the next one by itself. */
 struct sched_stream;
 struct sched_stream_ops {
 	/* parents of one (generation, fingerprint) only; n 0 = the task is empty (size 0) */
@@ -75,6 +156,10 @@ struct sched_register {
 	const char *task_id, *peer_id, *tag, *application, *output_path;
 	bool persistent;
 	uint32_t piece_length, n_pieces, concurrent_pieces;
+	/* of pieces that are here already; parents have the same content. Embedded scheduler only. */
+	bool has_fingerprint;
+	uint8_t fingerprint[16];
+	uint64_t generation;
 };
 struct sched_stream *sched_stream_open(struct sched *s, const struct sched_register *r,
 	const struct sched_stream_ops *ops, void *arg); /* NULL: out of memory */

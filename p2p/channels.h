@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* channels.h — one gRPC channel per TCP address of a peer or scheduler, made when first asked for
+ * and kept. The pool owns them; callers borrow. On the loop's thread.
+ */
+#ifndef P2P_CHANNELS_H
+#define P2P_CHANNELS_H
+
+#include <stddef.h>
+#include <sys/socket.h>
+
+struct channels;
+struct loop;
+struct rpc_channel;
+
+/* channels_new - at most @max channels; over it the one that was asked for longest ago is closed
+ * (its requests end with CANCELLED). NULL: out of memory. */
+struct channels *channels_new(struct loop *l, size_t max);
+/* channels_free - requests in flight end with CANCELLED, from the loop. Returns NULL. */
+struct channels *channels_free(struct channels *c);
+/* channels_get - borrowed until the next channels_get(); start the request at once. NULL: out of
+ * memory, or @sa is neither IPv4 nor IPv6. */
+struct rpc_channel *channels_get(struct channels *c, const struct sockaddr *sa, socklen_t len);
+size_t channels_n(const struct channels *c);
+
+#endif
