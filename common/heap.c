@@ -14,13 +14,12 @@ void heap_fini(struct heap *h)
 int heap_reserve(struct heap *h, size_t n)
 {
 	struct heap_node **v;
-	size_t slots;
 
 	if (n <= h->cap)
 		return 0;
-	if (__builtin_add_overflow(n, 1, &slots))
+	if (n >= PTRDIFF_MAX / sizeof(*v))
 		return -ENOMEM;
-	v = reallocarray(h->v, slots, sizeof(*v));
+	v = realloc(h->v, (n + 1) * sizeof(*v)); /* v[0] is not used */
 	if (!v)
 		return -ENOMEM;
 	h->v = v;
