@@ -182,7 +182,9 @@ int main(int argc, char **argv)
 {
 	struct options o = {.connection = -1};
 	int fd = -1, first, is_listening = 0, r = parse(argc, argv, &o);
+	_cleanup_free_ char *names = NULL;
 	socklen_t len = sizeof(is_listening);
+	char *name;
 
 	if (r >= 0)
 		return r;
@@ -193,7 +195,7 @@ int main(int argc, char **argv)
 		r = listen_at(&o, &fd);
 		if (r < 0)
 			return fail("cannot listen at the path of --socket", r);
-	} else if (notify_listen_fds(&first, NULL, 0, NULL) == 1) {
+	} else if (notify_listen_fds(&first, &name, 1, &names) == 1) {
 		fd = first;
 	} else {
 		fputs("dfdaemon-broker: no socket was passed; see --help\n", stderr);

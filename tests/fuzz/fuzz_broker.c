@@ -6,6 +6,8 @@
 
 #include "p2p/broker/proto.h"
 
+int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n);
+
 int LLVMFuzzerTestOneInput(const uint8_t *p, size_t n)
 {
 	uint8_t out[BROKER_REPLY_MAX];
