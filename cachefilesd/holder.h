@@ -37,8 +37,8 @@ enum holder_kind holder_choose(void);
 /* holder_run - runs @worker under @kind; returns the exit status of the program. @argv is used to
  * start a new holder (NULL-terminated, kept). In PROCESS the worker is a fork: what the caller
  * parsed is there, but it must start its threads itself. */
-int holder_run(char **argv, enum holder_kind kind, int (*worker)(struct holder *h, void *arg),
-	void *arg);
+int holder_run(
+	char **argv, enum holder_kind kind, int (*worker)(struct holder *h, void *arg), void *arg);
 enum holder_kind holder_kind(const struct holder *h);
 
 /* holder_adopted - descriptors of an earlier life, once: true and @fds (the caller's; all of them

@@ -65,8 +65,7 @@ int kcache_preflight(
 	const struct kcache_config *cfg, bool *use_secctx, char *reason, struct buf *warnings);
 /* kcache_bind - send the whole configuration and bind; 0, or -errno and a sentence in @reason.
  * After a failure the descriptor must be closed (dir, tag and secctx cannot be set twice). */
-int kcache_bind(
-	struct kcache *kc, const struct kcache_config *cfg, bool use_secctx, char *reason);
+int kcache_bind(struct kcache *kc, const struct kcache_config *cfg, bool use_secctx, char *reason);
 /* kcache_command - one write; 0 or -errno */
 int kcache_command(struct kcache *kc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* kcache_read_state - makes the kernel look at the free space, and reports. 0 or -errno

@@ -25,7 +25,10 @@ struct limits {
 };
 
 /* clang-format off: a designated initializer as a macro */
-#define LIMITS_DEFAULT {.blocks = {7, 5, 1}, .files = {7, 5, 1}}
+#define LIMITS_DEFAULT                                                                             \
+	{                                                                                          \
+		.blocks = {7, 5, 1}, .files = { 7, 5, 1 }                                          \
+	}
 /* clang-format on */
 
 #define LIMITS_REASON 160
@@ -51,11 +54,10 @@ struct limits_thresholds limits_compute(
 	const struct limits *l, uint64_t total_blocks, uint64_t total_files);
 
 /* limits_culling - the kernel's hysteresis: is culling wanted, given that it was (@was)? */
-bool limits_culling(const struct limits_thresholds *t, bool was, uint64_t avail_blocks,
-	uint64_t avail_files);
+bool limits_culling(
+	const struct limits_thresholds *t, bool was, uint64_t avail_blocks, uint64_t avail_files);
 /* limits_stopped - is either resource below stop (the kernel refuses to store)? */
-bool limits_stopped(
-	const struct limits_thresholds *t, uint64_t avail_blocks, uint64_t avail_files);
+bool limits_stopped(const struct limits_thresholds *t, uint64_t avail_blocks, uint64_t avail_files);
 /* limits_deficit - how much is missing until culling may end; 0 = enough */
 uint64_t limits_deficit(const struct limits_level *level, uint64_t avail);
 
