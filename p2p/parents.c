@@ -156,6 +156,11 @@ void parents_remove(struct parents *p, int slot)
 	*s = (struct parent){0};
 }
 
+void parents_disable(struct parents *p, int slot)
+{
+	memset(p->slots[slot].announced, 0, p->n_words * sizeof(uint64_t));
+}
+
 void parents_announced(struct parents *p, int slot, uint32_t number)
 {
 	if (number < p->o.n_pieces)

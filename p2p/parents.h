@@ -41,6 +41,8 @@ size_t parents_missing(const struct parents *p, uint32_t *out, size_t max);
 int parents_add(struct parents *p, bool is_holder);
 void parents_set_holder(struct parents *p, int slot, bool is_holder);
 void parents_remove(struct parents *p, int slot);
+/* parents_disable - nothing more is asked there; the slot stays for the requests that still run */
+void parents_disable(struct parents *p, int slot);
 /* parents_announced - numbers out of range are ignored */
 void parents_announced(struct parents *p, int slot, uint32_t number);
 /* parents_useful - does @slot have a piece that is missing (requested ones included)? */

@@ -414,13 +414,26 @@ static void tell(struct task *t, const uint32_t *number)
 int tasks_begin(struct tasks *ts, const struct tasks_fetch *f, struct task **out)
 {
 	_cleanup_fd_ int read_fd = f->read_fd;
-	struct task *t;
+	struct task *t, *old = NULL;
+	struct map_node *n;
+	struct list *n_open;
 
-	if (map_find(&ts->map, f->id, strlen(f->id)))
-		return -EEXIST;
+	n = map_find(&ts->map, f->id, strlen(f->id));
+	if (n) {
+		old = container_of(n, struct task, node);
+		if (old->phase != TASK_OPENING)
+			return -EEXIST;
+		/* somebody is asking the store for it just now: what begins here is the answer */
+		unmap(old);
+	}
 	t = new_task(ts, f->id);
 	if (!t)
 		return -ENOMEM;
+	if (old) {
+		while ((n_open = list_pop(&old->openers)))
+			list_push(&t->openers, n_open);
+		loop_post(ts->loop, &t->post, 0);
+	}
 	t->phase = TASK_FETCHING;
 	t->length = f->length;
 	t->piece_length = f->piece_length;
