@@ -8,12 +8,15 @@
  * An operation is a struct loop_op embedded in its owner; the callback recovers the owner with
  * container_of(). Three laws:
  *   1. An operation in flight owns its memory and its buffers: both stay put until the callback.
+ *      Its descriptor too: cancel and wait for the callback, then close.
  *   2. Freeing an owner means: loop_cancel() what is in flight, then wait for the last callback.
  *      Every submitted operation gets exactly one callback, also after cancel.
  *   3. A callback never runs from inside a submit or cancel call; it runs from loop_run().
  * One operation per loop_op at a time. Results: >= 0 as the system call would return, or -errno;
- * -ECANCELED after a cancel that won. Times are CLOCK_MONOTONIC nanoseconds.
- * Not thread-safe, except loop_wake() and what a work function itself does.
+ * -ECANCELED after a cancel that won (one that came too late leaves the real result: an accepted
+ * socket is never lost). Times are CLOCK_MONOTONIC nanoseconds.
+ * Not thread-safe, except loop_wake() and what a work function itself does. The thread that makes
+ * a loop is the one that runs it (the ring belongs to its thread; no fork in between).
  */
 #ifndef COMMON_LOOP_H
 #define COMMON_LOOP_H
@@ -58,6 +61,7 @@ struct loop_op {
 	enum loop_kind kind;
 	int fd, flags, res;
 	bool is_canceled, is_done;
+	uint8_t state; /* the back end's, or the pool's */
 	void *ptr;
 	size_t len;
 	uint64_t off;
@@ -80,13 +84,14 @@ int loop_new_auto(struct loop **out, const char *want, unsigned n_workers);
 struct loop *loop_free(struct loop *l);
 const char *loop_name(const struct loop *l); /* "io_uring" or "epoll" */
 
-/* loop_run - until loop_quit(). Returns 0 or -errno of the wait itself. */
+/* loop_run - until loop_quit(), which also works before loop_run(). May be run again afterwards, for
+ * example to wait for what is being closed. Returns 0 or -errno of the wait itself. */
 int loop_run(struct loop *l);
 /* loop_step - one turn: wait at most @timeout_ns (0 = do not block, UINT64_MAX = no bound), run
- * what completed. */
+ * what completed. Not from a callback. */
 int loop_step(struct loop *l, uint64_t timeout_ns);
 void loop_quit(struct loop *l);
-bool loop_is_quitting(const struct loop *l);
+bool loop_is_quitting(const struct loop *l); /* between loop_quit() and the end of loop_run() */
 /* loop_wake - make loop_run() turn once; from any thread or a signal handler */
 void loop_wake(struct loop *l);
 /* loop_now - the time as of this turn; cheap */
@@ -102,10 +107,11 @@ static inline bool loop_op_is_active(const struct loop_op *op)
 	return op->kind != LOOP_IDLE;
 }
 
-/* Submitting cannot fail: what goes wrong arrives as the result. Sockets should be non-blocking. */
+/* Submitting cannot fail: what goes wrong arrives as the result. Sockets should be non-blocking. At
+ * most 1 GiB is moved at once; SIGPIPE is never raised. */
 void loop_accept(struct loop *l, struct loop_op *op, int fd); /* res: CLOEXEC|NONBLOCK socket */
 void loop_connect(struct loop *l, struct loop_op *op, int fd, const struct sockaddr *sa,
-	socklen_t len); /* @sa is in flight */
+	socklen_t len); /* @sa is in flight. -EAGAIN: the queue of a unix listener is full */
 void loop_recv(struct loop *l, struct loop_op *op, int fd, void *p, size_t n);
 void loop_recvmsg(struct loop *l, struct loop_op *op, int fd, struct msghdr *m); /* CMSG_CLOEXEC */
 void loop_send(
@@ -119,7 +125,7 @@ void loop_work(struct loop *l, struct loop_op *op, loop_work_fn work, void *arg)
 void loop_post(struct loop *l, struct loop_op *op, int res); /* callback in the next turn */
 
 /* loop_cancel - no-op on an idle operation. Work that has begun on a pool thread is not
- * interrupted: its real result arrives when it is done. */
+ * interrupted: its real result arrives when it is done (file reads and writes may be such work). */
 void loop_cancel(struct loop *l, struct loop_op *op);
 
 #endif
