@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # dfcachefiles: one Makefile, sources listed in module.mk of each folder.
 # Packagers set CFLAGS, CPPFLAGS, LDFLAGS, DESTDIR, PREFIX …; V=1 shows the commands.
 # SAN=address,undefined builds (and tests) with sanitizers in a build folder of their own.
@@ -45,6 +46,9 @@ OUR_CFLAGS := -std=gnu17 -fno-strict-aliasing -fstack-protector-strong -ffunctio
 	-fdata-sections -fvisibility=hidden -pthread $(WARN)
 OUR_CPPFLAGS := -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -I. -I$(B)/gen -DVERSION='"$(VERSION)"'
 OUR_LDFLAGS := -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,--as-needed -pthread
+ifneq ($(FUZZ),)
+OUR_CFLAGS += -fsanitize=fuzzer-no-link
+endif
 ifneq ($(SAN),)
 OUR_CFLAGS += -fsanitize=$(SAN) -fno-omit-frame-pointer -fno-sanitize-recover=all -O1
 OUR_CPPFLAGS := $(filter-out -D_FORTIFY_SOURCE=2,$(OUR_CPPFLAGS)) -DWITH_SAN
@@ -103,6 +107,64 @@ $(B)/%.pb-c.o: $(B)/gen/%.pb-c.c | $(GENERATED)
 
 -include $(DEPS)
 
+# ---- check and run --------------------------------------------------------------------------
+.PHONY: lint
+lint: $(GENERATED)
+	$(Q)scripts/lint $(LINT_ARGS) --cc '$(LINT_CC)'
+LINT_CC = $(CC) $(filter-out -DVERSION=%,$(OUR_CPPFLAGS)) -DVERSION= $(OUR_CFLAGS) -Werror -Wno-unused
+
+# what is missing is installed first; the programs are built by a second make, which sees it
+.PHONY: demo
+demo:
+	$(Q)scripts/install-deps --build
+	$(Q)$(SUBMAKE) all
+	$(Q)scripts/demo --bin $(B)/bin --peers $(PEERS) $(if $(FILE),--file "$(FILE)")
+PEERS ?= 3
+SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shell nproc))
+
+# ---- install and release --------------------------------------------------------------------
+DOCDIR ?= $(PREFIX)/share/doc/dfcachefiles
+# $(call put,MODE,FILES,FOLDER)
+put = $(foreach f,$(2),@echo "  INSTALL $(DESTDIR)$(3)/$(notdir $(f))"$(newline)	$(Q)$(INSTALL) -D -m $(1) $(f) $(DESTDIR)$(3)/$(notdir $(f))$(newline)	)
+define newline
+
+
+endef
+.PHONY: install
+install: all
+	$(call put,755,$(B)/bin/cachefilesd $(B)/bin/cachefilesctl,$(SBINDIR))
+	$(call put,755,$(B)/bin/dfdaemon $(B)/bin/dfcache,$(BINDIR))
+	$(call put,755,$(B)/bin/dfdaemon-broker,$(LIBEXECDIR)/dfcachefiles)
+	$(call put,644,$(wildcard conf/cachefilesd.conf),$(ETCDIR))
+	$(call put,644,$(wildcard conf/dfcache.conf),$(ETCDIR)/dragonfly)
+	$(call put,644,$(wildcard conf/*.service conf/*.socket),$(UNITDIR))
+	$(call put,644,$(wildcard man/*.1),$(MANDIR)/man1)
+	$(call put,644,$(wildcard man/*.5),$(MANDIR)/man5)
+	$(call put,644,$(wildcard man/*.8),$(MANDIR)/man8)
+	$(call put,644,README.md COPYING NEWS SECURITY.md,$(DOCDIR))
+
+.PHONY: dist
+DIST := dfcachefiles-$(VERSION)
+dist:
+	$(Q)mkdir -p build
+	$(Q)git archive --format=tar --prefix=$(DIST)/ HEAD | gzip -n -9 >build/$(DIST).tar.gz
+	@echo build/$(DIST).tar.gz
+
 .PHONY: clean
 clean:
 	rm -rf build build-*
+
+.PHONY: help
+help:
+	@echo 'make                 the programs, in $(B)/bin'
+	@echo 'make demo [FILE=path] [PEERS=3]   one file travels between nodes on this machine'
+	@echo 'make check           lint, unit tests (also with sanitizers), fuzz corpora, bats, kselftest'
+	@echo 'make check-root      the tests of programs, refusing to skip those that need root'
+	@echo 'make check-long      check, then the long tests and every fuzz target for FUZZ_TIME=60 s'
+	@echo 'make check-vm [KERNEL=6.1]        the real kernel module, in a guest'
+	@echo 'make unit [T=test_num]            build and run unit tests'
+	@echo 'make fuzz [T=fuzz_num] [FUZZ_TIME=60]   libFuzzer with clang'
+	@echo 'make bench           measurements'
+	@echo 'make lint            include arrows, headers, format, shell, manuals, words, licence'
+	@echo 'make install [DESTDIR= PREFIX=/usr]     and: make dist, make clean'
+	@echo 'V=1 shows commands · SAN=address,undefined · CC=clang · WERROR=1 · CFLAGS, LDFLAGS are yours'

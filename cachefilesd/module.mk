@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # cachefilesd/: the daemon (libcachefilesd + main.c), cachefilesctl (ctl.c), and api/, the only part
 # that another program may include.
 STOREAPI_SRC := $(wildcard cachefilesd/api/*.c)

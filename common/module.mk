@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # common/: knows no product words. libcommon: everything but rpc; librpc: gRPC; the ring back end is
 # in libcommon too and linked only by programs that name it.
 COMMON_SRC := $(filter-out common/rpc/%,$(wildcard common/*.c))

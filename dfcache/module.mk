@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # dfcache/: the command line
 DFCACHE_SRC := $(filter-out dfcache/main.c,$(wildcard dfcache/*.c))
 LIBS_DFCACHE := -lnghttp2 -lprotobuf-c -lsmartcols -linih -lcrypto -lxxhash -lz $(LIBS_ISAL)

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # p2p/: dfdaemon (libp2p + main.c), its broker, and api/ (schemas and method tables, dfcache may use)
 P2P_PROTO := $(wildcard p2p/api/*.proto)
 P2P_GEN := $(patsubst %.proto,$(B)/gen/%.pb-c.h,$(P2P_PROTO))

@@ -1,3 +1,4 @@
+# SPDX-License-Identifier: GPL-2.0-or-later
 # tests/: unit tests (cmocka, TAP), fuzz targets, bats, kselftest-style scripts; run by tests/run
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_TESTS := $(patsubst tests/unit/%.c,tests/%,$(UNIT_SRC))
@@ -16,9 +17,79 @@ $(foreach t,$(FUZZ_REPLAY),$(call program,$(t),tests/fuzz/$(patsubst replay_%,%,
 
 )
 endef
+# libFuzzer programs, when the whole build is instrumented (make fuzz)
+FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,tests/%,$(FUZZ_SRC))
+ifneq ($(FUZZ),)
+define MODULE_RULES +=
+
+$(foreach t,$(FUZZ_PROGRAMS),$(call program,$(t),tests/fuzz/$(notdir $(t)).c,$(ALL_ARCHIVES),$(LIBS_TEST) -fsanitize=fuzzer)
+
+)
+endef
+endif
 
 .PHONY: tests unit
 tests: $(addprefix $(B)/,$(UNIT_TESTS) $(FUZZ_REPLAY))
 # make unit T=test_buf: build and run one unit test (or all)
 unit: $(addprefix $(B)/,$(if $(T),tests/$(T),$(UNIT_TESTS)))
 	$(Q)for t in $^; do echo "# $$t"; CMOCKA_MESSAGE_OUTPUT=TAP $$t || exit 1; done
+
+# ---- check: everything; the runner adds up and prints the last line --------------------------
+SAN_BUILD := build-address-undefined$(BUILD_SUFFIX)
+SCRIPTS_BATS := $(wildcard tests/bats/*.bats)
+SCRIPTS_KSELFTEST := $(wildcard tests/kselftest/*.sh)
+SCRIPTS_INTEROP := $(wildcard tests/interop/test_*.py tests/interop/*.bats)
+SCRIPTS_LONG := $(wildcard tests/long/*.sh tests/long/*.bats tests/long/*.py)
+SCRIPTS_BENCH := $(wildcard tests/bench/*.sh tests/bench/*.py)
+SCRIPTS := $(SCRIPTS_BATS) $(SCRIPTS_KSELFTEST) $(SCRIPTS_INTEROP)
+TEST_BINS = $(addprefix $(B)/,$(UNIT_TESTS) $(FUZZ_REPLAY))
+# sanitizers: the programs' tests once more, unless this is that build already
+SAN_BINS = $(if $(SAN),,$(addprefix $(SAN_BUILD)/,$(UNIT_TESTS) $(FUZZ_REPLAY)))
+nothing_built = { echo; echo "0 passed, 1 failed, 0 skipped"; exit 1; }
+
+.PHONY: test-build check check-root check-long check-vm bench
+test-build:
+	$(Q)scripts/install-deps
+	$(Q)scripts/python-env
+	$(Q)$(SUBMAKE) WERROR=1 all tests
+	$(if $(SAN),,$(Q)$(SUBMAKE) WERROR=1 SAN=address,undefined tests)
+
+check:
+	$(Q)$(MAKE) --no-print-directory test-build || $(nothing_built)
+	$(Q)tests/run --build $(B) $(RUN_ARGS) --command 'lint=$(MAKE) -s --no-print-directory lint LINT_ARGS=--tap' \
+		$(TEST_BINS) $(SAN_BINS) $(SCRIPTS)
+
+check-root:
+	@[ "$$(id -u)" = 0 ] || { echo "make check-root: these tests need root" >&2; exit 1; }
+	$(Q)$(MAKE) --no-print-directory test-build || $(nothing_built)
+	$(Q)tests/run --build $(B) $(RUN_ARGS) $(SCRIPTS_KSELFTEST) $(SCRIPTS_BATS)
+
+check-long: check
+	$(Q)$(MAKE) --no-print-directory fuzz
+	$(Q)tests/run --build $(B) $(RUN_ARGS) $(SCRIPTS_LONG)
+
+KERNEL ?= 6.1
+check-vm:
+	$(Q)scripts/install-deps
+	$(Q)$(SUBMAKE) all
+	$(Q)tests/run --build $(B) --timeout 7200 $(RUN_ARGS) $(foreach s,$(wildcard tests/vm/scenarios/*.sh),\
+		--command '$(KERNEL)/$(basename $(notdir $(s)))=tests/vm/guest run $(KERNEL) $(basename $(notdir $(s)))')
+
+bench:
+	$(Q)scripts/install-deps
+	$(Q)$(SUBMAKE) all tests
+	$(Q)for b in $(SCRIPTS_BENCH); do echo "== $$b"; BUILD=$(CURDIR)/$(B) TOP=$(CURDIR) $$b || exit 1; done
+
+# ---- fuzz: every target (or T=fuzz_x) for FUZZ_TIME seconds; finds stay in build/fuzz ---------
+FUZZ_TIME ?= 60
+FUZZ_BUILD := build-address-undefined-fuzz
+.PHONY: fuzz fuzz-build
+fuzz-build: $(addprefix $(B)/,$(if $(T),tests/$(T),$(FUZZ_PROGRAMS)))
+fuzz:
+	$(Q)$(SUBMAKE) CC=$(CLANG) SAN=address,undefined BUILD_SUFFIX=-fuzz FUZZ=1 T=$(T) fuzz-build
+	$(Q)for t in $(if $(T),$(T),$(notdir $(FUZZ_PROGRAMS))); do \
+		n=$${t#fuzz_}; mkdir -p build/fuzz/$$n tests/fuzz/corpus/$$n; echo "== $$t"; \
+		$(FUZZ_BUILD)/tests/$$t -max_total_time=$(FUZZ_TIME) -timeout=10 -rss_limit_mb=1024 \
+			-print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$$n- \
+			build/fuzz/$$n tests/fuzz/corpus/$$n || exit 1; \
+	done
