@@ -486,3 +486,33 @@ int conf_parse(const struct conf_option *opts, size_t n, void *target, const cha
 	}
 	return p.n_errors;
 }
+
+static void blank_lines(char *text, size_t len, const char *section, bool inside)
+{
+	size_t name_len = strlen(section);
+	bool is_in = false;
+
+	for (char *line = text, *end = text + len; line < end;) {
+		char *nl = memchr(line, '\n', (size_t)(end - line)), *stop = nl ? nl : end,
+		     *p = line;
+
+		while (p < stop && is_space(*p))
+			p++;
+		if (p < stop && *p == '[')
+			is_in = (size_t)(stop - p) >= name_len + 2 &&
+				!memcmp(p + 1, section, name_len) && p[1 + name_len] == ']';
+		if (is_in == inside)
+			memset(line, ' ', (size_t)(stop - line));
+		line = stop + 1;
+	}
+}
+
+void conf_keep_section(char *text, size_t len, const char *section)
+{
+	blank_lines(text, len, section, false);
+}
+
+void conf_drop_section(char *text, size_t len, const char *section)
+{
+	blank_lines(text, len, section, true);
+}

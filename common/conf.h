@@ -47,6 +47,10 @@ int conf_defaults(const struct conf_option *opts, size_t n, void *target);
  * and must be thrown away. */
 int conf_parse(const struct conf_option *opts, size_t n, void *target, const char *file,
 	const char *text, size_t len, struct conf_origin *origins, struct buf *errors);
+/* conf_keep_section, conf_drop_section - blank every line outside (of) @section in place, so that
+ * one file can serve several programs and line numbers stay; done before conf_parse */
+void conf_keep_section(char *text, size_t len, const char *section);
+void conf_drop_section(char *text, size_t len, const char *section);
 /* conf_set - one value by text, as if from a command line */
 int conf_set(const struct conf_option *opt, void *target, const char *value, char *reason);
 /* conf_fini - free the strings of @target */

@@ -25,7 +25,7 @@
 
 static struct {
 	_Atomic int sink, level, file_fd;
-	_Atomic bool is_journal;
+	_Atomic bool is_journal, is_also_stderr;
 	const char *_Atomic ident;
 	pthread_mutex_t lock; /* path, and the counters of limited sites */
 	char *path;
@@ -120,6 +120,11 @@ int log_reopen(void)
 	}
 	pthread_mutex_unlock(&log_state.lock);
 	return r;
+}
+
+void log_also_stderr(bool on)
+{
+	log_state.is_also_stderr = on;
 }
 
 void log_set_level(int level)
@@ -238,6 +243,11 @@ __attribute__((format(printf, 3, 0))) static void emit(
 	do
 		r = write(fd, line, len);
 	while (r < 0 && errno == EINTR);
+	if (sink == LOG_SINK_FILE && log_state.is_also_stderr) {
+		do
+			r = write(STDERR_FILENO, line, len);
+		while (r < 0 && errno == EINTR);
+	}
 	errno = e;
 }
 

@@ -28,6 +28,8 @@ struct log_site {
  */
 int log_open(enum log_sink sink, const char *ident, const char *path);
 int log_reopen(void);
+/* log_also_stderr - lines of a log file go to standard error too, as they are */
+void log_also_stderr(bool on);
 /* log_set_level - LOG_ERR … LOG_DEBUG; higher ones are dropped. Default LOG_INFO. */
 void log_set_level(int level);
 int log_level(void);
