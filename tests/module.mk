@@ -93,3 +93,12 @@ fuzz:
 			-print_final_stats=1 -verbosity=0 -artifact_prefix=build/fuzz/$$n- \
 			build/fuzz/$$n tests/fuzz/corpus/$$n || exit 1; \
 	done
+
+# tools that the scripts use, each one file and libc alone
+TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
+define MODULE_RULES +=
+$(foreach t,$(TOOLS),$(call program,$(t),$(t).c,,)
+
+)
+endef
+tests: $(addprefix $(B)/,$(TOOLS))
