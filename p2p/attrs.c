@@ -19,8 +19,8 @@ enum attrs_key {
 	KEY_IMPORTER_HOST_ID,
 };
 
-_Static_assert(
-	1 + 2 * (3 + ATTRS_TEXT_MAX) + 3 * (3 + 8) + 6 + PEER_ID_SIZE + HOST_ID_SIZE <= ATTRS_ENCODED_MAX,
+_Static_assert(1 + 2 * (3 + ATTRS_TEXT_MAX) + 3 * (3 + 8) + 6 + PEER_ID_SIZE + HOST_ID_SIZE <=
+		       ATTRS_ENCODED_MAX,
 	"the longest attributes fit");
 
 static int set_text(char *out, bool *has, const char *text)

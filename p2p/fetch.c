@@ -43,16 +43,17 @@
 #include "p2p/vortex/client.h"
 #include "p2p/writer.h"
 
-#define SECOND	       UINT64_C(1000000000)
-#define MSEC	       UINT64_C(1000000)
-#define MAX_GETS       64
-#define MAX_TRIED      16 /* parents remembered for the message of a failure */
-#define HEADER_TIMEOUT (2 * SECOND) /* our own parents answer or refuse at once */
+#define SECOND               UINT64_C(1000000000)
+#define MSEC                 UINT64_C(1000000)
+#define MAX_GETS             64
+#define MAX_TRIED            16 /* parents remembered for the message of a failure */
+#define HEADER_TIMEOUT       (2 * SECOND) /* our own parents answer or refuse at once */
 #define HEADER_TIMEOUT_OTHER (10 * SECOND) /* others queue requests */
-#define RESCHEDULE_MIN (200 * MSEC)
-#define RESCHEDULE_MAX (5 * SECOND)
-#define SCHED_TIMEOUT  (15 * SECOND)
-#define PIECE_LENGTH_LIMIT (1u << 30) /* of a stranger's task; our own imports make at most 64 MiB */
+#define RESCHEDULE_MIN       (200 * MSEC)
+#define RESCHEDULE_MAX       (5 * SECOND)
+#define SCHED_TIMEOUT        (15 * SECOND)
+#define PIECE_LENGTH_LIMIT                                                                         \
+	(1u << 30) /* of a stranger's task; our own imports make at most 64 MiB */
 
 struct fetches {
 	struct fetches_config c;
@@ -107,6 +108,7 @@ struct fetch {
 	struct sched_stream *stream;
 	struct writer *writer;
 	struct task *task;
+	struct task_watch watch; /* sees when the task is deleted under us */
 	struct task_open open;
 	bool is_opening;
 	struct local_change *pin;
@@ -159,8 +161,7 @@ static const char *address_text(const struct sockaddr_storage *sa, char out[80])
 
 static socklen_t address_len(const struct sockaddr_storage *sa)
 {
-	return sa->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6)
-					 : sizeof(struct sockaddr_in);
+	return sa->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 }
 
 /* note_failure - for the message, should the fetch fail: the last word on each parent counts */
@@ -289,7 +290,8 @@ static void on_sync_message(struct rpc_request *r, void *arg, const uint8_t *dat
 	if (p->is_dropped || f->is_over)
 		return;
 	m = pbc_unpack(&dfdaemon__v2__sync_persistent_cache_pieces_response__descriptor, data, n);
-	if (!m || m->number >= f->n_pieces || m->length != piece_size(m->number, f->length, f->piece_length) ||
+	if (!m || m->number >= f->n_pieces ||
+		m->length != piece_size(m->number, f->length, f->piece_length) ||
 		m->offset != piece_offset(m->number, f->piece_length) || m->tcp_port < 0 ||
 		m->tcp_port > 65535) {
 		parent_drop(p, "it announced a piece that this task does not have");
@@ -360,8 +362,8 @@ static int parent_sync(struct fetch_parent *p)
 		return -ENOMEM;
 	ch = channels_get(f->fs->c.channels, (const struct sockaddr *)&p->info.grpc,
 		address_len(&p->info.grpc));
-	rq = ch ? rpc_request_start(ch, METHOD_PEER_SYNC_PIECES, meta, ARRAY_SIZE(meta), 0,
-			  &handlers, p)
+	rq = ch ? rpc_request_start(
+			  ch, METHOD_PEER_SYNC_PIECES, meta, ARRAY_SIZE(meta), 0, &handlers, p)
 		: NULL;
 	if (!rq)
 		return -ENOMEM;
@@ -406,8 +408,7 @@ static void on_parents(void *arg, const struct sched_parent *v, size_t n)
 		struct fetch_parent *found = NULL;
 
 		for (int i = 0; i < PARENTS_MAX && !found; i++)
-			if (f->peers[i].is_used &&
-				!strcmp(v[k].peer_id, f->peers[i].info.peer_id))
+			if (f->peers[i].is_used && !strcmp(v[k].peer_id, f->peers[i].info.peer_id))
 				found = &f->peers[i];
 		if (!found)
 			parent_add(f, &v[k]);
@@ -575,7 +576,8 @@ static void on_get(void *arg, struct vortex_get *get, const struct vortex_result
 	case VORTEX_OK:
 		g->crc32 = r->crc32;
 		f->hashes[number] = r->xxh3;
-		if (is_zeros(f, piece_size(number, f->length, f->piece_length), r->crc32, r->xxh3)) {
+		if (is_zeros(
+			    f, piece_size(number, f->length, f->piece_length), r->crc32, r->xxh3)) {
 			loop_work(f->fs->c.loop, &g->work, punch, g);
 			return;
 		}
@@ -893,6 +895,18 @@ static void open_instead(struct fetch *f)
 	tasks_open(f->fs->c.tasks, &f->open, f->id);
 }
 
+static void on_watched_piece(struct task_watch *w, struct task *t, uint32_t number)
+{
+}
+
+static void on_watched_phase(struct task_watch *w, struct task *t)
+{
+	struct fetch *f = container_of(w, struct fetch, watch);
+
+	if (t->phase == TASK_OVER && !f->is_over)
+		fetch_end(f, FAILED, &t->why);
+}
+
 static void begin_transfer(struct fetch *f)
 {
 	struct fetches_config *c = &f->fs->c;
@@ -936,6 +950,8 @@ static void begin_transfer(struct fetch *f)
 		f->gets[i].fetch = f;
 		loop_op_init(&f->gets[i].work, on_punched);
 	}
+	f->watch = (struct task_watch){.on_piece = on_watched_piece, .on_phase = on_watched_phase};
+	task_watch(f->task, &f->watch);
 	f->state = RUNNING;
 	f->reschedule_pause = RESCHEDULE_MIN;
 	f->progress_at = loop_now(c->loop);
@@ -1011,7 +1027,8 @@ static void on_commit(void *arg, enum store_status status, const char *message)
 		fetch_end(f, FAILED, &why);
 		return;
 	}
-	log_info("fetch: done id=%s bytes=%" PRIu64 " ms=%" PRIu64 " parents_failed=%u persistent=%d",
+	log_info("fetch: done id=%s bytes=%" PRIu64 " ms=%" PRIu64
+		 " parents_failed=%u persistent=%d",
 		f->id, f->length, (now - f->began) / MSEC, f->n_tried, f->is_persistent);
 	tell_local(f, SCHED_LOCAL_COMPLETE);
 	task_completed(f->task, f->fingerprint);
@@ -1113,7 +1130,7 @@ static void start_stat(struct fetch *f)
 static void settle(struct fetch *f)
 {
 	bool busy = loop_op_is_active(&f->post) || loop_op_is_active(&f->tick) || f->pin ||
-		f->stream || f->is_opening;
+		    f->stream || f->is_opening;
 
 	if (!f->is_over)
 		return;
@@ -1125,6 +1142,8 @@ static void settle(struct fetch *f)
 		return;
 	if (f->writer)
 		f->writer = writer_close(f->writer);
+	if (f->watch.on_phase)
+		task_unwatch(&f->watch);
 	if (f->task)
 		f->task = task_unref(f->task);
 	list_del(&f->link);
@@ -1167,7 +1186,7 @@ static void fetch_end(struct fetch *f, enum fetch_state state, const struct outc
 			rpc_status_name(why->status), why->text);
 		if (f->stream)
 			sched_stream_failed(f->stream, why->text);
-		if (f->task && f->task->phase == TASK_FETCHING) {
+		if (f->task && f->task->phase != TASK_COMPLETE) {
 			local_gone(f->fs->c.local, f->id);
 			task_failed(f->task, why);
 		}
@@ -1302,8 +1321,7 @@ void fetches_close(struct fetches *fs)
 	struct outcome why;
 
 	fs->is_closing = true;
-	list_for_each_safe(it, &fs->all)
-	{
+	list_for_each_safe (it, &fs->all) {
 		struct fetch *f = list_entry(it, struct fetch, link);
 
 		outcome_set(&why, RPC_UNAVAILABLE, "dfdaemon is stopping");

@@ -16,6 +16,7 @@
 #include "cachefilesd/api/store.h"
 #include "p2p/attrs.h"
 #include "p2p/sched.h"
+#include "p2p/scheduler/scheduler.h"
 #include "p2p/status.h"
 
 struct local;
@@ -30,18 +31,20 @@ void local_close(struct local *lc);
 bool local_is_idle(const struct local *lc);
 struct local *local_free(struct local *lc); /* idle only; returns NULL */
 void local_on_store_event(struct local *lc, enum store_event e);
-/* the space as the store told it last; false: not yet */
-struct local_space {
-	uint64_t total, available; /* bytes; available: above the limit where imports wait */
-};
-bool local_get_space(const struct local *lc, struct local_space *out);
+/* local_watch_space - @fn is told the space of the cache's file system: in all, and what an import
+ * may still take (above the culling limit); each time that the store tells it */
+void local_watch_space(struct local *lc,
+	void (*fn)(void *arg, uint64_t total_bytes, uint64_t available_bytes), void *arg);
+size_t local_n_tasks(const struct local *lc);
 
-/* local_told - import or fetch changed something. @l as for sched_local_put(). */
+/* local_told - import or fetch changed something. @l as for sched_local_put(). A COMPLETE one is
+ * re-read from the store at the next listing only if it differs. */
 void local_told(struct local *lc, const struct sched_local *l);
 void local_gone(struct local *lc, const char *id);
 
 /* The orders, in the form of scheduler_ops (arg is the struct local). */
-void local_drop(void *arg, const char *id, uint64_t generation, int reason, const char *why);
+void local_drop(void *arg, const char *id, uint64_t generation, enum scheduler_drop reason,
+	const char *why);
 void local_set_expiry(void *arg, const char *id, uint64_t in_ns);
 
 /* One change asked for by a user or peer, answered from the loop; fn is called once. */
@@ -53,6 +56,9 @@ struct local_change *local_delete(
 struct local_change *local_pin(
 	struct local *lc, const char *id, bool pin, local_change_fn fn, void *arg);
 struct local_change *local_expire(
+	struct local *lc, const char *id, uint64_t expires_ns, local_change_fn fn, void *arg);
+/* local_prolong - as local_expire, unless it lives longer already (0 = never expires) */
+struct local_change *local_prolong(
 	struct local *lc, const char *id, uint64_t expires_ns, local_change_fn fn, void *arg);
 void local_change_forget(struct local_change *c); /* fn is not called any more */
 

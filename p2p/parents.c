@@ -12,7 +12,7 @@
 
 #include "common/cleanup.h"
 
-#define MSEC 1000000ull
+#define MSEC      1000000ull
 #define N_SAMPLES 8
 
 struct parent {

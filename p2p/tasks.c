@@ -10,7 +10,7 @@
 #include "common/log.h"
 #include "p2p/piece.h"
 
-#define SECOND 1000000000ull
+#define SECOND      1000000000ull
 #define TABLE_CHUNK 1024 /* entries of the piece table read at once */
 
 struct tasks {

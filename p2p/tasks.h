@@ -39,7 +39,8 @@ struct task {
 	enum task_phase phase;
 	uint64_t length, generation, expires_ns, created_ns;
 	uint32_t piece_length, n_pieces, n_present;
-	uint8_t fingerprint[STORE_FPRINT_SIZE]; /* all zero while fetching from a scheduler that knows none */
+	uint8_t fingerprint
+		[STORE_FPRINT_SIZE]; /* all zero while fetching from a scheduler that knows none */
 	uid_t uid;
 	struct task_attrs attrs;
 	int read_fd; /* borrowed with the reference */
@@ -100,7 +101,8 @@ struct task_watch {
 	void (*on_phase)(struct task_watch *w, struct task *t);
 	struct list link; /* private */
 };
-void task_watch(struct task *t, struct task_watch *w); /* the watcher holds a reference of its own */
+void task_watch(
+	struct task *t, struct task_watch *w); /* the watcher holds a reference of its own */
 void task_unwatch(struct task_watch *w);
 
 /* ---- for fetch.c ------------------------------------------------------------------------- */

@@ -23,10 +23,10 @@
 #include "common/log.h"
 #include "common/loop.h"
 
-#define SECOND 1000000000ull
-#define RECONNECT_NS (30 * SECOND) /* how long cachefilesd may be away */
+#define SECOND        1000000000ull
+#define RECONNECT_NS  (30 * SECOND) /* how long cachefilesd may be away */
 #define BUSY_RETRY_NS (20 * 1000000ull)
-#define BUSY_RETRIES 100
+#define BUSY_RETRIES  100
 
 struct writers {
 	struct loop *loop;
@@ -89,7 +89,7 @@ struct writers *writers_free(struct writers *ws)
 static bool is_in_flight(const struct writer *w)
 {
 	return w->op_busy || w->pieces_busy || w->sync_busy || loop_op_is_active(&w->timer) ||
-		loop_op_is_active(&w->post);
+	       loop_op_is_active(&w->post);
 }
 
 /* the last step of a closed writer: everything came back */
@@ -237,8 +237,7 @@ static void on_commit(struct writer *w, const struct store_reply *r)
 		/* a child that was forked and has not yet executed holds a copy of our descriptor */
 		if (!w->is_closed && w->n_busy++ < BUSY_RETRIES) {
 			w->is_timing_reconnect = false;
-			loop_timer(w->ws->loop, &w->timer,
-				loop_now(w->ws->loop) + BUSY_RETRY_NS);
+			loop_timer(w->ws->loop, &w->timer, loop_now(w->ws->loop) + BUSY_RETRY_NS);
 			return;
 		}
 		break;
@@ -375,8 +374,7 @@ static void pump(struct writer *w)
 	if (w->is_lost) {
 		if (!loop_op_is_active(&w->timer)) {
 			w->is_timing_reconnect = true;
-			loop_timer(w->ws->loop, &w->timer,
-				loop_now(w->ws->loop) + RECONNECT_NS);
+			loop_timer(w->ws->loop, &w->timer, loop_now(w->ws->loop) + RECONNECT_NS);
 		}
 		if (!w->op_busy && !w->pieces_busy && store_client_is_ready(store)) {
 			w->op_busy = w->is_attaching = true;
@@ -389,8 +387,7 @@ static void pump(struct writer *w)
 		if (w->n_sending > STORE_PIECES_BATCH)
 			w->n_sending = STORE_PIECES_BATCH;
 		w->pieces_busy = true;
-		store_pieces(
-			store, &w->pieces_op, w->lease, w->pieces + w->n_acked, w->n_sending);
+		store_pieces(store, &w->pieces_op, w->lease, w->pieces + w->n_acked, w->n_sending);
 		return;
 	}
 	if (w->state == FLUSHING && !w->pieces_busy && !w->op_busy) {
@@ -486,8 +483,7 @@ struct writer *writer_close(struct writer *w)
 
 void writers_on_store_event(struct writers *ws, enum store_event e)
 {
-	list_for_each_safe(it, &ws->all)
-	{
+	list_for_each_safe (it, &ws->all) {
 		struct writer *w = list_entry(it, struct writer, link);
 
 		if (e == STORE_EVENT_LOST && w->has_lease) {
