@@ -517,7 +517,7 @@ static void on_announced(void *arg, int status, const char *message, const struc
 	writer_commit(i->writer, i->id, i->fingerprint);
 }
 
-static void make_id(struct import *i)
+static int make_id(struct import *i)
 {
 	struct task_id_inputs in = {
 		.content = i->content,
@@ -526,30 +526,19 @@ static void make_id(struct import *i)
 		.has_piece_length = i->has_piece_length,
 		.piece_length = i->piece_length,
 	};
-	char text[DIGEST_TEXT];
-	_cleanup_free_ char *suffix = NULL;
 
-	if (i->is->c.id_form == TASK_ID_CRC32) {
-		task_id_crc32(&in, i->file_crc, i->id);
-	} else if (i->content) {
-		task_id_sha256_content(i->content, i->id);
-	} else {
-		suffix = malloc(task_id_suffix_max(&in));
-		if (!suffix)
-			return;
-		digest_update(i->sha, suffix, task_id_suffix(&in, suffix));
-		digest_final(i->sha, text);
-		snprintf(i->id, sizeof(i->id), "%.64s", text + strlen("sha256:"));
-	}
+	if (i->is->c.id_form == TASK_ID_SHA256)
+		return task_id_sha256(&in, i->sha, i->id);
+	task_id_crc32(&in, i->file_crc, i->id);
+	return 0;
 }
 
 static void announce(struct import *i)
 {
 	struct sched_task t = {0};
 
-	make_id(i);
-	if (!*i->id) {
-		fail(i, RPC_RESOURCE_EXHAUSTED, "out of memory");
+	if (make_id(i) < 0) {
+		fail(i, RPC_INTERNAL, "the id cannot be computed");
 		return;
 	}
 	fingerprint_final(i->print, i->fingerprint);
