@@ -4,6 +4,10 @@
  * Source: dragonfly-p2p.md (d), era C (vortex-protocol 0.1.5). All integers big endian. Frame:
  * identifier (1 byte, random, matches nothing), tag (1), length of the value (4), value. The piece
  * content follows the content frame unframed: the frame length does not include it.
+ *
+ * One tag is ours: KEEP_REQUEST is the same request from a peer that is known to be of our kind. It
+ * says two things: keep the connection open after the answer, and "busy" is understood. It is sent
+ * only to peers that said, over gRPC, that they are ours; upstream drops a connection that sends it.
  */
 #ifndef P2P_VORTEX_TLV_H
 #define P2P_VORTEX_TLV_H
@@ -23,6 +27,7 @@
 enum vortex_tag {
 	VORTEX_TAG_PERSISTENT_CACHE_REQUEST = 4,
 	VORTEX_TAG_PERSISTENT_CACHE_CONTENT = 5,
+	VORTEX_TAG_KEEP_REQUEST = 253,
 	VORTEX_TAG_CLOSE = 254,
 	VORTEX_TAG_ERROR = 255,
 };
@@ -40,14 +45,15 @@ struct vortex_header {
 };
 
 struct vortex_download {
-	char task_id[VORTEX_ID_SIZE + 1]; /* NUL padding removed */
+	char task_id[VORTEX_ID_SIZE + 1]; /* NUL padding removed; task_id_is_valid() */
 	uint32_t number;
+	bool keep; /* asked with KEEP_REQUEST */
 };
 
 struct vortex_content {
 	uint32_t number;
 	uint64_t offset, length;
-	char digest[VORTEX_DIGEST_MAX + 1]; /* "" = none */
+	char digest[VORTEX_DIGEST_MAX + 1]; /* "" = none; printable UTF-8, as is the next */
 	char parent_id[VORTEX_PARENT_MAX + 1];
 	uint8_t traffic_type;
 	uint64_t cost_s;
@@ -59,9 +65,12 @@ struct vortex_failure {
 	char message[256]; /* cut if longer; valid UTF-8, control characters replaced */
 };
 
+/* the message of an error frame with which a parent of our kind says "no free slot, come back" */
+#define VORTEX_BUSY_MESSAGE "busy"
+
 /* Decoders return 0, -EBADMSG (not this format), -EMSGSIZE (a length beyond our limits). */
 int vortex_header_parse(const uint8_t p[VORTEX_HEADER_SIZE], struct vortex_header *h);
-int vortex_download_parse(const uint8_t *value, size_t n, struct vortex_download *d);
+int vortex_download_parse(uint8_t tag, const uint8_t *value, size_t n, struct vortex_download *d);
 int vortex_content_parse(const uint8_t *value, size_t n, struct vortex_content *c);
 int vortex_failure_parse(const uint8_t *value, size_t n, struct vortex_failure *f);
 /* Encoders write a whole frame, return its size, 0 if @cap is too small or a text too long. */
