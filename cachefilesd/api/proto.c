@@ -364,7 +364,7 @@ int proto_request_decode(const void *p, size_t len, struct proto_request *rq, co
 
 /* ---- replies --------------------------------------------------------------------------------- */
 
-#define REPLY_FIELDS 0x7ffu
+#define REPLY_FIELDS 0xfffu
 
 int proto_reply_encode(const struct proto_reply *r, uint8_t *out, size_t cap)
 {

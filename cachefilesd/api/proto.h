@@ -9,7 +9,7 @@
  * The client chooses the number and the reply repeats it; number 0 is an event, not a reply. Which
  * fields a request must and may carry is one table in proto.c. A message with an unknown type or
  * field, a length that does not fit, or bytes left over is refused whole. Descriptors travel beside
- * a reply: first data, then record, as the mask says.
+ * a reply: in the order data, record, read, as the mask says.
  */
 #ifndef CACHEFILESD_API_PROTO_H
 #define CACHEFILESD_API_PROTO_H
@@ -97,7 +97,8 @@ enum proto_reply_field {
 	PROTO_R_FREED = 1 << 7,
 	PROTO_R_DATA_FD = 1 << 8, /* no bytes: a descriptor travels beside */
 	PROTO_R_RECORD_FD = 1 << 9,
-	PROTO_R_EVENT = 1 << 10,
+	PROTO_R_READ_FD = 1 << 10,
+	PROTO_R_EVENT = 1 << 11,
 };
 
 struct proto_reply {

@@ -127,7 +127,9 @@ enum store_event {
 /* store_client_new - connects when the loop runs and keeps reconnecting (back-off 50 ms..1 s) */
 int store_client_new(struct store_client **out, struct loop *l, const char *socket_path,
 	void (*on_event)(void *arg, enum store_event e), void *arg);
-struct store_client *store_client_free(struct store_client *c); /* ops in flight end with LOST */
+/* store_client_free - ops in flight end with LOST: their callbacks, and the release of the memory,
+ * come from the loop afterwards, so it must still turn. No on_event() any more. Returns NULL. */
+struct store_client *store_client_free(struct store_client *c);
 bool store_client_is_ready(const struct store_client *c);
 
 /* All: @op in flight afterwards; requests made while disconnected wait for the connection, at most
@@ -157,6 +159,11 @@ void store_extend(struct store_client *c, struct store_op *op, const char *id, u
 void store_delete(struct store_client *c, struct store_op *op, const char *id);
 void store_set_attrs(struct store_client *c, struct store_op *op, const char *id, const void *attrs,
 	size_t attrs_len);
+/* store_cull - dry run: what a cull down to @free_bytes free (0 = to the run limit) would remove;
+ * else cull now. data_fd of the reply holds JSON lines: {"time","source","label","bytes","reason"}.
+ * store_control - what cachefilesctl asks ("status", "top json" …); data_fd holds the answer. */
+void store_cull(struct store_client *c, struct store_op *op, bool dry_run, uint64_t free_bytes);
+void store_control(struct store_client *c, struct store_op *op, const char *words);
 /* store_cancel - forget the request; fn runs later with STORE_LOST; what the server did stays done */
 void store_cancel(struct store_client *c, struct store_op *op);
 
