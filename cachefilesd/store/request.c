@@ -110,7 +110,7 @@ static bool may_change(struct session *c, uid_t uid)
 /* the task of a request that changes it; NULL: refused, and said so */
 static bool find_to_change(struct session *c, const struct proto_request *rq, struct store_info *i)
 {
-	if (!tasks_info(c->server->tasks, rq->id, i)) {
+	if (!depot_info(c->server->depot, rq->id, i)) {
 		no_such_task(c, rq);
 		return false;
 	}
@@ -126,10 +126,10 @@ static bool find_to_change(struct session *c, const struct proto_request *rq, st
 static void do_hello(struct session *c, const struct proto_request *rq)
 {
 	struct proto_reply r = {.type = rq->type, .number = rq->number, .mask = PROTO_R_SPACE};
-	struct tasks_figures f;
+	struct depot_figures f;
 
-	if (c->server->tasks) {
-		tasks_figures(c->server->tasks, &f);
+	if (c->server->depot) {
+		depot_figures(c->server->depot, &f);
 		r.free_bytes = f.free_bytes;
 		r.total_bytes = f.space.blocks_total * f.space.block_size;
 		r.cull_bytes = f.thresholds.blocks.cull * f.space.block_size;
@@ -144,7 +144,7 @@ static void do_hello(struct session *c, const struct proto_request *rq)
 static int create_work(void *arg)
 {
 	struct job *j = arg;
-	struct layout *l = &j->session->server->tasks->layout;
+	struct layout *l = &j->session->server->depot->layout;
 	int rc;
 
 	rc = layout_create(l, &j->rec, j->reserve, &j->data, &j->read_only, &j->record);
@@ -188,7 +188,7 @@ static void drop_new(struct job *j)
 	char name[LAYOUT_TRASH_TEXT];
 	struct server *s = j->session->server;
 
-	if (!layout_trash_partial(&s->tasks->layout, j->rec.token, 'd', name))
+	if (!layout_trash_partial(&s->depot->layout, j->rec.token, 'd', name))
 		server_reap(s);
 }
 
@@ -199,7 +199,7 @@ static void create_done(struct loop_op *op, int res)
 	struct partial *p;
 
 	if (res == -ENOSPC || res == -EDQUOT) {
-		tasks_settle(s->tasks, j->reserve);
+		depot_settle(s->depot, j->reserve);
 		if (create_wait(j, 0, "the file system refused the reserve: no space left")) {
 			list_push(&s->waiting, &j->link);
 			server_tick(s);
@@ -207,8 +207,8 @@ static void create_done(struct loop_op *op, int res)
 		return;
 	}
 	if (!res)
-		res = tasks_add_partial(s->tasks, &j->rec, j->reserve, &p);
-	tasks_settle(s->tasks, j->reserve);
+		res = depot_add_partial(s->depot, &j->rec, j->reserve, &p);
+	depot_settle(s->depot, j->reserve);
 	if (res) {
 		if (j->record >= 0)
 			drop_new(j);
@@ -218,7 +218,7 @@ static void create_done(struct loop_op *op, int res)
 	}
 	if (j->lease->is_closing) {
 		/* nobody knows its token */
-		tasks_drop_partial(s->tasks, p);
+		depot_drop_partial(s->depot, p);
 		server_reap(s);
 		lease_forget(j->lease);
 		job_free(j);
@@ -254,8 +254,8 @@ static bool create_try(struct job *j)
 	struct server *s = j->session->server;
 	char message[STORE_MESSAGE_MAX];
 	uint64_t wanted_free;
-	enum store_status st = tasks_admit(
-		s->tasks, j->reserve, j->pin, j->rec.info.uid, &wanted_free, message);
+	enum store_status st = depot_admit(
+		s->depot, j->reserve, j->pin, j->rec.info.uid, &wanted_free, message);
 
 	if (st == STORE_NO_SPACE)
 		return create_wait(j, wanted_free, message);
@@ -264,7 +264,7 @@ static bool create_try(struct job *j)
 		job_say(j, st, message);
 		return false;
 	}
-	if (tasks_over_max(s->tasks, 0))
+	if (depot_over_max(s->depot, 0))
 		server_tick(s);
 	job_run(j, create_work, create_done);
 	return false;
@@ -312,7 +312,7 @@ static bool create_exists(struct session *c, const struct proto_request *rq)
 	struct proto_reply r = {.type = rq->type, .number = rq->number, .mask = PROTO_R_INFO};
 	bool same;
 
-	if (!(rq->mask & PROTO_F_ID) || !tasks_info(c->server->tasks, rq->id, &r.info))
+	if (!(rq->mask & PROTO_F_ID) || !depot_info(c->server->depot, rq->id, &r.info))
 		return false;
 	same = r.info.length == rq->length &&
 	       (!rq->length || r.info.piece_length == rq->piece_length) &&
@@ -387,7 +387,7 @@ static void do_create(struct session *c, const struct proto_request *rq)
 	j->rec.info.expires_ns = rq->expires_ns;
 	j->rec.info.generation = rq->generation;
 	j->rec.info.uid = rq->uid;
-	j->rec.info.created_ns = j->rec.recorded_ns = tasks_wall_ns(s->tasks);
+	j->rec.info.created_ns = j->rec.recorded_ns = depot_wall_ns(s->depot);
 	j->rec.pinned = j->rec.info.pinned = rq->pin;
 	j->rec.attrs_len = rq->mask & PROTO_F_ATTRS ? rq->attrs_len : 0;
 	if (j->rec.attrs_len)
@@ -407,7 +407,7 @@ static void do_create(struct session *c, const struct proto_request *rq)
 static int attach_work(void *arg)
 {
 	struct job *j = arg;
-	struct layout *l = &j->session->server->tasks->layout;
+	struct layout *l = &j->session->server->depot->layout;
 	struct record_piece p[64];
 	int rc = layout_attach(l, j->lease->partial->token, &j->rec, &j->data, &j->read_only,
 		&j->record);
@@ -455,20 +455,20 @@ static void attach_done(struct loop_op *op, int res)
 	lease_forget(j->lease);
 	if (res == -EBADMSG || res == -ENOENT) {
 		log_warning("store: an unfinished task does not verify and is dropped");
-		tasks_drop_partial(s->tasks, p);
+		depot_drop_partial(s->depot, p);
 		server_reap(s);
 		job_say(j, STORE_CORRUPT, "the record of this task does not verify");
 		return;
 	}
-	tasks_unlease_partial(s->tasks, p);
+	depot_unlease_partial(s->depot, p);
 	job_fail(j, res, "cannot open the task's files");
 }
 
 static void do_attach(struct session *c, const struct proto_request *rq)
 {
-	struct tasks *t = c->server->tasks;
+	struct depot *t = c->server->depot;
 	struct partial *p = NULL;
-	enum store_status st = tasks_lease_partial(t, rq->token, &p);
+	enum store_status st = depot_lease_partial(t, rq->token, &p);
 	struct job *j;
 
 	if (st) {
@@ -479,14 +479,14 @@ static void do_attach(struct session *c, const struct proto_request *rq)
 	}
 	j = may_change(c, p->info.uid) ? job_new(c, rq) : NULL;
 	if (!j) {
-		tasks_unlease_partial(t, p);
+		depot_unlease_partial(t, p);
 		if (!may_change(c, p->info.uid))
 			answer(c, rq, STORE_DENIED);
 		return;
 	}
 	j->lease = write_lease_new(c, p->info.bytes_on_disk);
 	if (!j->lease) {
-		tasks_unlease_partial(t, p);
+		depot_unlease_partial(t, p);
 		job_say(j, STORE_LIMIT, "too many leases of this client");
 		return;
 	}
@@ -528,7 +528,7 @@ static void do_pieces(struct session *c, const struct proto_request *rq)
 		}
 	}
 	rc = record_write_pieces(
-		l->record, l->head, rq->pieces, rq->n_pieces, tasks_wall_ns(c->server->tasks));
+		l->record, l->head, rq->pieces, rq->n_pieces, depot_wall_ns(c->server->depot));
 	if (rc) {
 		session_say(c, rq->type, rq->number, rc == -ENOSPC ? STORE_NO_SPACE : STORE_IO,
 			"cannot write the piece table: %s", strerror(-rc));
@@ -547,7 +547,7 @@ static void do_pieces(struct session *c, const struct proto_request *rq)
 static int commit_work(void *arg)
 {
 	struct job *j = arg;
-	struct tasks *t = j->session->server->tasks;
+	struct depot *t = j->session->server->depot;
 
 	return layout_commit(&t->layout, &j->rec, j->lease->record, j->punch, t->set.verity,
 		&j->bytes);
@@ -583,16 +583,16 @@ static void commit_done(struct loop_op *op, int res)
 	if (!res) {
 		struct proto_reply r = {.type = j->type, .number = j->number, .mask = PROTO_R_INFO};
 
-		tasks_commit_end(s->tasks, j->task, l->partial, &j->rec, j->bytes);
+		depot_commit_end(s->depot, j->task, l->partial, &j->rec, j->bytes);
 		l->partial = NULL;
 		lease_forget(l);
-		tasks_info(s->tasks, j->rec.info.id, &r.info);
+		depot_info(s->depot, j->rec.info.id, &r.info);
 		r.info.state = STORE_COMPLETE;
 		session_reply(j->session, &r, -1, -1, -1);
 		job_free(j);
 		server_tick(s);
 	} else {
-		tasks_commit_end(s->tasks, j->task, NULL, NULL, 0);
+		depot_commit_end(s->depot, j->task, NULL, NULL, 0);
 		commit_give_back(j);
 		if (res == -ETXTBSY)
 			job_say(j, STORE_BUSY_WRITER,
@@ -616,8 +616,8 @@ static void commit_same(struct job *j, const struct store_info *info)
 		.mask = PROTO_R_INFO,
 		.info = *info};
 
-	tasks_touch(s->tasks, info->id);
-	tasks_drop_partial(s->tasks, l->partial);
+	depot_touch(s->depot, info->id);
+	depot_drop_partial(s->depot, l->partial);
 	server_reap(s);
 	l->partial = NULL;
 	lease_forget(l);
@@ -630,7 +630,7 @@ static void commit_try(struct job *j)
 {
 	struct server *s = j->session->server;
 	struct store_info info;
-	enum store_status st = tasks_commit_begin(s->tasks, j->rec.info.id,
+	enum store_status st = depot_commit_begin(s->depot, j->rec.info.id,
 		j->rec.info.fingerprint, &j->task, &info);
 	struct proto_reply r = {.type = j->type, .number = j->number, .status = st};
 
@@ -691,7 +691,7 @@ static void do_commit(struct session *c, const struct proto_request *rq)
 		if (rq->attrs_len)
 			memcpy(j->rec.attrs, rq->attrs, rq->attrs_len);
 	}
-	j->rec.recorded_ns = tasks_wall_ns(c->server->tasks);
+	j->rec.recorded_ns = depot_wall_ns(c->server->depot);
 	/* a promise that was not wholly written: only then are there blocks to give back */
 	j->punch = l->reserve && l->reserve != j->rec.info.length;
 	commit_try(j);
@@ -704,7 +704,7 @@ static void do_abort(struct session *c, const struct proto_request *rq)
 
 	if (!l)
 		return;
-	rc = tasks_drop_partial(c->server->tasks, l->partial);
+	rc = depot_drop_partial(c->server->depot, l->partial);
 	l->partial = NULL;
 	lease_forget(l);
 	server_reap(c->server);
@@ -734,7 +734,7 @@ static void drop_corrupt(struct session *c, const struct proto_request *rq, int 
 {
 	log_err("store: task does not verify and is dropped id=%s reason=%s", rq->id,
 		strerror(-rc));
-	tasks_remove(c->server->tasks, rq->id, "its record does not verify");
+	depot_remove(c->server->depot, rq->id, "its record does not verify");
 	server_reap(c->server);
 	session_say(c, rq->type, rq->number, STORE_CORRUPT,
 		"the record of task %s does not verify (%s); it was dropped", rq->id,
@@ -752,7 +752,7 @@ static void do_open(struct session *c, const struct proto_request *rq)
 	struct proto_reply r = {.type = rq->type,
 		.number = rq->number,
 		.mask = PROTO_R_LEASE | PROTO_R_INFO | PROTO_R_ATTRS};
-	struct task *k = tasks_lease(s->tasks, rq->id, &r.info);
+	struct task *k = depot_lease(s->depot, rq->id, &r.info);
 	_cleanup_fd_ int data = -1, record = -1;
 	struct lease *l;
 	int rc;
@@ -761,12 +761,12 @@ static void do_open(struct session *c, const struct proto_request *rq)
 		no_such_task(c, rq);
 		return;
 	}
-	rc = layout_open_task(&s->tasks->layout, rq->id, &data, &record);
+	rc = layout_open_task(&s->depot->layout, rq->id, &data, &record);
 	if (!rc)
 		rc = record_read(record, &s->scratch);
 	l = rc ? NULL : session_lease_new(c);
 	if (!l) {
-		tasks_unlease(s->tasks, k, false);
+		depot_unlease(s->depot, k, false);
 		if (is_corruption(rc))
 			drop_corrupt(c, rq, rc);
 		else if (rc)
@@ -792,8 +792,8 @@ static void do_stat(struct session *c, const struct proto_request *rq)
 	_cleanup_fd_ int data = -1, record = -1;
 	int rc;
 
-	if (!tasks_info(s->tasks, rq->id, &r.info)) {
-		if (!tasks_find_partial(s->tasks, rq->id, &r.info, r.token)) {
+	if (!depot_info(s->depot, rq->id, &r.info)) {
+		if (!depot_find_partial(s->depot, rq->id, &r.info, r.token)) {
 			no_such_task(c, rq);
 			return;
 		}
@@ -802,12 +802,12 @@ static void do_stat(struct session *c, const struct proto_request *rq)
 		session_reply(c, &r, -1, -1, -1);
 		return;
 	}
-	rc = layout_open_task(&s->tasks->layout, rq->id, &data, &record);
+	rc = layout_open_task(&s->depot->layout, rq->id, &data, &record);
 	if (!rc)
 		rc = record_read(record, &s->scratch);
 	if (is_corruption(rc)) {
 		/* the culling thread may have been faster */
-		if (tasks_info(s->tasks, rq->id, &r.info))
+		if (depot_info(s->depot, rq->id, &r.info))
 			drop_corrupt(c, rq, rc);
 		else
 			no_such_task(c, rq);
@@ -830,21 +830,21 @@ static void do_list(struct session *c, const struct proto_request *rq)
 		.entries = entries,
 		.cursor = rq->cursor};
 
-	r.n_entries = tasks_list(c->server->tasks, &r.cursor, entries, PROTO_LIST_ENTRIES);
+	r.n_entries = depot_list(c->server->depot, &r.cursor, entries, PROTO_LIST_ENTRIES);
 	session_reply(c, &r, -1, -1, -1);
 }
 
 static void do_touch(struct session *c, const struct proto_request *rq)
 {
-	struct tasks *t = c->server->tasks;
+	struct depot *t = c->server->depot;
 	_cleanup_fd_ int data = -1;
 
-	if (!tasks_touch(t, rq->id)) {
+	if (!depot_touch(t, rq->id)) {
 		no_such_task(c, rq);
 		return;
 	}
 	if (!layout_open_task(&t->layout, rq->id, &data, NULL))
-		layout_used(data, tasks_wall_ns(t));
+		layout_used(data, depot_wall_ns(t));
 	answer(c, rq, STORE_OK);
 }
 
@@ -872,7 +872,7 @@ static int change_work(void *arg)
 	int rc;
 
 	pthread_mutex_lock(&s->rewrite);
-	rc = layout_rewrite(&s->tasks->layout, j->info.id, &j->rec, change_record, j);
+	rc = layout_rewrite(&s->depot->layout, j->info.id, &j->rec, change_record, j);
 	pthread_mutex_unlock(&s->rewrite);
 	return rc;
 }
@@ -880,13 +880,13 @@ static int change_work(void *arg)
 static void change_done(struct loop_op *op, int res)
 {
 	struct job *j = job_of(op);
-	struct tasks *t = j->session->server->tasks;
+	struct depot *t = j->session->server->depot;
 
 	if (!res && j->type == PROTO_PIN)
-		tasks_set_pinned(t, j->task, j->pin);
+		depot_set_pinned(t, j->task, j->pin);
 	if (!res && j->type == PROTO_EXTEND)
-		tasks_set_expires(t, j->task, j->expires_ns);
-	tasks_unlease(t, j->task, false);
+		depot_set_expires(t, j->task, j->expires_ns);
+	depot_unlease(t, j->task, false);
 	server_tick(j->session->server);
 	if (!res)
 		job_say(j, STORE_OK, "");
@@ -898,7 +898,7 @@ static void change_done(struct loop_op *op, int res)
 
 static void do_change(struct session *c, const struct proto_request *rq)
 {
-	struct tasks *t = c->server->tasks;
+	struct depot *t = c->server->depot;
 	char message[STORE_MESSAGE_MAX];
 	struct store_info info;
 	struct job *j;
@@ -906,7 +906,7 @@ static void do_change(struct session *c, const struct proto_request *rq)
 	if (!find_to_change(c, rq, &info))
 		return;
 	if (rq->type == PROTO_PIN && rq->pin && !info.pinned &&
-		tasks_may_pin(t, info.bytes_on_disk, info.uid, message)) {
+		depot_may_pin(t, info.bytes_on_disk, info.uid, message)) {
 		session_say(c, rq->type, rq->number, STORE_LIMIT, "%s", message);
 		return;
 	}
@@ -926,7 +926,7 @@ static void do_change(struct session *c, const struct proto_request *rq)
 		memcpy(j->bitmap, rq->attrs, rq->attrs_len);
 	}
 	/* a lease keeps it from being culled while its record is written */
-	j->task = tasks_lease(t, rq->id, &j->info);
+	j->task = depot_lease(t, rq->id, &j->info);
 	if (!j->task) {
 		job_say(j, STORE_NOT_FOUND, "the task was removed meanwhile");
 		return;
@@ -938,7 +938,7 @@ static int delete_work(void *arg)
 {
 	struct job *j = arg;
 
-	return layout_sync_task(&j->session->server->tasks->layout, j->info.id);
+	return layout_sync_task(&j->session->server->depot->layout, j->info.id);
 }
 
 static void delete_done(struct loop_op *op, int res)
@@ -963,7 +963,7 @@ static void do_delete(struct session *c, const struct proto_request *rq)
 	j = job_new(c, rq);
 	if (!j)
 		return;
-	st = tasks_remove(c->server->tasks, rq->id, "deleted");
+	st = depot_remove(c->server->depot, rq->id, "deleted");
 	strcpy(j->info.id, rq->id);
 	if (st)
 		job_say(j, st, st == STORE_IO ? "cannot remove the task's files" : "gone already");
@@ -1046,7 +1046,7 @@ void request_handle(struct session *c, const struct proto_request *rq)
 {
 	bool is_control = rq->type == PROTO_CONTROL || rq->type == PROTO_CULL;
 
-	if (!is_control && (!c->server->tasks || !c->server->set.is_enabled)) {
+	if (!is_control && (!c->server->depot || !c->server->set.is_enabled)) {
 		session_say(c, rq->type, rq->number, STORE_DENIED,
 			"the piece store is off: cachefilesd.conf needs the keyword store");
 		return;

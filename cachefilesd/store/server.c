@@ -14,8 +14,6 @@
 #define TICK_BUSY (SECOND / 5) /* somebody waits for space */
 #define TICK_MAX  (10 * SECOND) /* the wall clock may step */
 
-uint64_t session_oldest_out(const struct session *c);
-
 /* ---- accept ---------------------------------------------------------------------------------- */
 
 static void refuse(int fd, const char *why)
@@ -113,7 +111,7 @@ void server_tick(struct server *s)
 
 	if (s->is_stopping)
 		return;
-	if (s->tasks && tasks_expire(s->tasks, &expires))
+	if (s->depot && depot_expire(s->depot, &expires))
 		server_reap(s);
 	drop_slow(s, now);
 	time_out_waiting(s, now);
@@ -124,7 +122,7 @@ void server_tick(struct server *s)
 	if (s->fd >= 0 && !loop_op_is_active(&s->accept))
 		loop_accept(s->loop, &s->accept, s->fd);
 	if (expires) {
-		uint64_t wall = tasks_wall_ns(s->tasks);
+		uint64_t wall = depot_wall_ns(s->depot);
 		uint64_t at = now + (expires > wall ? expires - wall : 0) + SECOND / 50;
 
 		next = at < next ? at : next;
@@ -154,7 +152,7 @@ static int reap_work(void *arg)
 {
 	struct server *s = arg;
 
-	return (int)layout_empty_trash(&s->tasks->layout, false);
+	return (int)layout_empty_trash(&s->depot->layout, false);
 }
 
 static void on_reaped(struct loop_op *op, int res)
@@ -187,7 +185,7 @@ static void on_over(struct loop_op *op, int res);
 
 /* ---- life ------------------------------------------------------------------------------------ */
 
-int server_new(struct server **out, struct loop *l, struct tasks *tasks,
+int server_new(struct server **out, struct loop *l, struct depot *depot,
 	const struct server_settings *set, const struct server_hooks *hooks)
 {
 	struct server *s = calloc(1, sizeof(*s));
@@ -195,7 +193,7 @@ int server_new(struct server **out, struct loop *l, struct tasks *tasks,
 	if (!s)
 		return -ENOMEM;
 	s->loop = l;
-	s->tasks = tasks;
+	s->depot = depot;
 	s->set = *set;
 	s->hooks = *hooks;
 	s->fd = -1;

@@ -15,7 +15,7 @@
 #include <sys/types.h>
 
 #include "cachefilesd/api/store.h"
-#include "cachefilesd/store/tasks.h"
+#include "cachefilesd/store/depot.h"
 
 #define SERVER_SESSIONS 256
 #define SERVER_REQUESTS 128 /* in flight and unread replies, each session */
@@ -45,8 +45,8 @@ struct server_hooks {
 	void *arg;
 };
 
-/* server_new - @tasks NULL: no store here, control requests only. The loop needs workers. */
-int server_new(struct server **out, struct loop *l, struct tasks *tasks,
+/* server_new - @depot NULL: no store here, control requests only. The loop needs workers. */
+int server_new(struct server **out, struct loop *l, struct depot *depot,
 	const struct server_settings *set, const struct server_hooks *hooks);
 /* server_listen - accept from @fd (a listening SOCK_SEQPACKET socket), which is taken */
 void server_listen(struct server *s, int fd);

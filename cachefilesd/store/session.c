@@ -92,12 +92,12 @@ void lease_forget(struct lease *l)
 
 void lease_end(struct lease *l)
 {
-	struct tasks *t = l->session->server->tasks;
+	struct depot *t = l->session->server->depot;
 
 	if (l->task)
-		tasks_unlease(t, l->task, true);
+		depot_unlease(t, l->task, true);
 	if (l->partial)
-		tasks_unlease_partial(t, l->partial);
+		depot_unlease_partial(t, l->partial);
 	lease_forget(l);
 }
 

@@ -16,7 +16,7 @@ struct job;
 
 struct server {
 	struct loop *loop;
-	struct tasks *tasks;
+	struct depot *depot;
 	struct server_settings set;
 	struct server_hooks hooks;
 	int fd; /* listening; -1 = none */
@@ -104,6 +104,8 @@ void session_reply(struct session *c, struct proto_reply *r, int data, int recor
 void session_say(struct session *c, enum proto_type t, uint32_t number, enum store_status st,
 	const char *fmt, ...) __attribute__((format(printf, 5, 6)));
 void session_resume(struct session *c); /* read on, if it may */
+/* session_oldest_out - since when the first unsent reply waits; UINT64_MAX = none */
+uint64_t session_oldest_out(const struct session *c);
 struct lease *session_lease_new(struct session *c); /* NULL: too many, or no memory */
 struct lease *session_lease_find(struct session *c, uint32_t number);
 /* lease_end - give back what it protects; for a partial: it stays as an orphan */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tasks.c — see tasks.h.
+/* depot.c — see depot.h.
  *
  * Two accounts are kept up to date by every change and checked by the tests against the sum over
  * all entries: bytes (all, pinned, cullable) and pinned bytes for each uid. A task is in `lru` if
  * and only if it could be culled now; account() is called around every change of a task's state.
  */
-#include "cachefilesd/store/tasks.h"
+#include "cachefilesd/store/depot.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -14,7 +14,7 @@
 #include <string.h>
 #include <sys/statfs.h>
 
-#include "cachefilesd/store/tasks_source.h"
+#include "cachefilesd/store/depot_source.h"
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/num.h"
@@ -30,22 +30,22 @@ struct uid_pins {
 	uint64_t bytes;
 };
 
-static void lock(struct tasks *t)
+static void lock(struct depot *t)
 {
 	pthread_mutex_lock(&t->lock);
 }
 
-static void unlock(struct tasks *t)
+static void unlock(struct depot *t)
 {
 	pthread_mutex_unlock(&t->lock);
 }
 
-static struct wallclock_now world_now(struct tasks *t)
+static struct wallclock_now world_now(struct depot *t)
 {
 	return t->world.now ? t->world.now(t->world.arg) : wallclock_read();
 }
 
-uint64_t tasks_wall_ns(struct tasks *t)
+uint64_t depot_wall_ns(struct depot *t)
 {
 	return world_now(t).wall_ns;
 }
@@ -59,7 +59,7 @@ static bool is_cullable(const struct task *k)
 }
 
 /* room was made when the task was added, so this cannot fail */
-static struct uid_pins *uid_find(struct tasks *t, uid_t uid)
+static struct uid_pins *uid_find(struct depot *t, uid_t uid)
 {
 	for (size_t i = 0; i < t->n_uids; i++)
 		if (t->uids[i].uid == uid)
@@ -67,7 +67,7 @@ static struct uid_pins *uid_find(struct tasks *t, uid_t uid)
 	return NULL;
 }
 
-static int uid_add(struct tasks *t, uid_t uid)
+static int uid_add(struct depot *t, uid_t uid)
 {
 	struct uid_pins *v;
 
@@ -82,7 +82,7 @@ static int uid_add(struct tasks *t, uid_t uid)
 }
 
 /* take the task out of the accounts and the heap (before a change), or put it back (after) */
-static void account(struct tasks *t, struct task *k, bool in)
+static void account(struct depot *t, struct task *k, bool in)
 {
 	uint64_t sign = in ? 1 : (uint64_t)-1;
 
@@ -107,7 +107,7 @@ static void account(struct tasks *t, struct task *k, bool in)
 	}
 }
 
-static void set_expiry(struct tasks *t, struct task *k, uint64_t expires_ns)
+static void set_expiry(struct depot *t, struct task *k, uint64_t expires_ns)
 {
 	heap_remove(&t->expiry, &k->expiry);
 	k->expiry.key = expires_ns;
@@ -117,7 +117,7 @@ static void set_expiry(struct tasks *t, struct task *k, uint64_t expires_ns)
 
 /* ---- slots: stable numbers for list ---------------------------------------------------------- */
 
-static int slot_take(struct tasks *t, struct task *k)
+static int slot_take(struct depot *t, struct task *k)
 {
 	if (t->free_slot != SLOT_NONE) {
 		k->slot = t->free_slot;
@@ -139,13 +139,13 @@ static int slot_take(struct tasks *t, struct task *k)
 	return 0;
 }
 
-static void slot_give(struct tasks *t, struct task *k)
+static void slot_give(struct depot *t, struct task *k)
 {
 	t->slots[k->slot] = (struct task *)((uintptr_t)t->free_slot << 1 | 1);
 	t->free_slot = k->slot;
 }
 
-static struct task *slot_task(const struct tasks *t, uint32_t i)
+static struct task *slot_task(const struct depot *t, uint32_t i)
 {
 	return (uintptr_t)t->slots[i] & 1 ? NULL : t->slots[i];
 }
@@ -153,7 +153,7 @@ static struct task *slot_task(const struct tasks *t, uint32_t i)
 /* ---- entries --------------------------------------------------------------------------------- */
 
 /* an entry that is indexed but not yet visible */
-static int task_new(struct tasks *t, const char *id, struct task **out)
+static int task_new(struct depot *t, const char *id, struct task **out)
 {
 	size_t len = strlen(id);
 	struct task *k = calloc(1, sizeof(*k) + len + 1);
@@ -183,13 +183,13 @@ static int task_new(struct tasks *t, const char *id, struct task **out)
 	return 0;
 }
 
-static void task_forget(struct tasks *t, struct task *k)
+static void task_forget(struct depot *t, struct task *k)
 {
 	slot_give(t, k);
 	free(k);
 }
 
-static void task_fill(struct tasks *t, struct task *k, const struct record *r, uint64_t bytes,
+static void task_fill(struct depot *t, struct task *k, const struct record *r, uint64_t bytes,
 	uint64_t used_ns)
 {
 	k->length = r->info.length;
@@ -231,7 +231,7 @@ static void task_info(const struct task *k, struct store_info *i)
 	strcpy(i->id, k->id);
 }
 
-static struct task *find(const struct tasks *t, const char *id)
+static struct task *find(const struct depot *t, const char *id)
 {
 	struct map_node *n = map_find(&t->by_id, id, strlen(id));
 	struct task *k = n ? container_of(n, struct task, by_id) : NULL;
@@ -241,7 +241,7 @@ static struct task *find(const struct tasks *t, const char *id)
 
 /* ---- start-up -------------------------------------------------------------------------------- */
 
-static void report_damaged(struct tasks *t, const struct layout_entry *e)
+static void report_damaged(struct depot *t, const struct layout_entry *e)
 {
 	char name[LAYOUT_TRASH_TEXT];
 	int rc = -EINVAL;
@@ -264,10 +264,10 @@ static void report_damaged(struct tasks *t, const struct layout_entry *e)
 		rc && e->error != -EINVAL && e->error != -ENOTSUP ? " (and cannot be removed)" : "");
 }
 
-static int load_partial(struct tasks *t, const struct layout_entry *e)
+static int load_partial(struct depot *t, const struct layout_entry *e)
 {
 	struct partial *p;
-	int rc = tasks_add_partial(t, e->r, e->bytes, &p);
+	int rc = depot_add_partial(t, e->r, e->bytes, &p);
 
 	if (rc)
 		return rc;
@@ -280,7 +280,7 @@ static int load_partial(struct tasks *t, const struct layout_entry *e)
 
 static int load_entry(void *arg, const struct layout_entry *e)
 {
-	struct tasks *t = arg;
+	struct depot *t = arg;
 	struct task *k;
 	int rc;
 
@@ -303,10 +303,10 @@ static int load_entry(void *arg, const struct layout_entry *e)
 	return 0;
 }
 
-int tasks_new(struct tasks **out, int dirfd, const struct tasks_settings *set,
-	const struct tasks_world *world, char *reason)
+int depot_new(struct depot **out, int dirfd, const struct depot_settings *set,
+	const struct depot_world *world, char *reason)
 {
-	struct tasks *t = calloc(1, sizeof(*t));
+	struct depot *t = calloc(1, sizeof(*t));
 	uint64_t recorded;
 	int rc;
 
@@ -318,7 +318,7 @@ int tasks_new(struct tasks **out, int dirfd, const struct tasks_settings *set,
 		t->world = *world;
 	pthread_mutex_init(&t->lock, NULL);
 	list_init(&t->partials);
-	tasks_source_init(t);
+	depot_source_init(t);
 	rc = layout_open(&t->layout, dirfd, reason);
 	if (rc) {
 		pthread_mutex_destroy(&t->lock);
@@ -330,7 +330,7 @@ int tasks_new(struct tasks **out, int dirfd, const struct tasks_settings *set,
 	rc = layout_walk(&t->layout, load_entry, t);
 	if (rc) {
 		snprintf(reason, 256, "cannot read pieces/: %s", strerror(-rc));
-		tasks_free(t);
+		depot_free(t);
 		return rc;
 	}
 	recorded = layout_read_clock(&t->layout);
@@ -344,7 +344,7 @@ int tasks_new(struct tasks **out, int dirfd, const struct tasks_settings *set,
 	return 0;
 }
 
-struct tasks *tasks_free(struct tasks *t)
+struct depot *depot_free(struct depot *t)
 {
 	struct list *n;
 
@@ -366,7 +366,7 @@ struct tasks *tasks_free(struct tasks *t)
 	return NULL;
 }
 
-void tasks_reload(struct tasks *t, const struct tasks_settings *set)
+void depot_reload(struct depot *t, const struct depot_settings *set)
 {
 	lock(t);
 	t->set = *set;
@@ -375,7 +375,7 @@ void tasks_reload(struct tasks *t, const struct tasks_settings *set)
 
 /* ---- space ----------------------------------------------------------------------------------- */
 
-static int read_space(struct tasks *t, struct tasks_space *s)
+static int read_space(struct depot *t, struct depot_space *s)
 {
 	struct statfs st;
 
@@ -383,7 +383,7 @@ static int read_space(struct tasks *t, struct tasks_space *s)
 		return t->world.space(t->world.arg, t->layout.pieces, s);
 	if (fstatfs(t->layout.pieces, &st))
 		return -errno;
-	*s = (struct tasks_space){.block_size = (uint64_t)st.f_bsize,
+	*s = (struct depot_space){.block_size = (uint64_t)st.f_bsize,
 		.blocks_total = st.f_blocks,
 		.blocks_avail = st.f_bavail,
 		.files_total = st.f_files,
@@ -402,7 +402,7 @@ static char *size_text(uint64_t bytes, char out[NUM_TEXT])
 }
 
 static void say_no_space(
-	struct tasks *t, char *message, const char *what, uint64_t wanted, uint64_t available)
+	struct depot *t, char *message, const char *what, uint64_t wanted, uint64_t available)
 {
 	char a[NUM_TEXT], b[NUM_TEXT], c[NUM_TEXT], d[NUM_TEXT];
 
@@ -414,7 +414,7 @@ static void say_no_space(
 		t->cullable_bytes);
 }
 
-static uint64_t total_over_max(const struct tasks *t, uint64_t more)
+static uint64_t total_over_max(const struct depot *t, uint64_t more)
 {
 	uint64_t sum = t->task_bytes + t->partial_bytes + t->promised_bytes;
 
@@ -422,7 +422,7 @@ static uint64_t total_over_max(const struct tasks *t, uint64_t more)
 								 : 0;
 }
 
-static enum store_status admit_pin(struct tasks *t, const struct tasks_space *s, uint64_t reserve,
+static enum store_status admit_pin(struct depot *t, const struct depot_space *s, uint64_t reserve,
 	uid_t uid, char *message)
 {
 	uint64_t total = s->blocks_total * s->block_size;
@@ -449,11 +449,11 @@ static enum store_status admit_pin(struct tasks *t, const struct tasks_space *s,
 	return STORE_OK;
 }
 
-static enum store_status admit(struct tasks *t, uint64_t reserve, bool pin, uid_t uid,
+static enum store_status admit(struct depot *t, uint64_t reserve, bool pin, uid_t uid,
 	uint64_t *wanted_free, char *message)
 {
 	struct limits_thresholds th;
-	struct tasks_space s;
+	struct depot_space s;
 	uint64_t free_bytes, floor_bytes, over;
 	enum store_status st;
 	int rc = read_space(t, &s);
@@ -496,7 +496,7 @@ static enum store_status admit(struct tasks *t, uint64_t reserve, bool pin, uid_
 	return STORE_OK;
 }
 
-enum store_status tasks_admit(struct tasks *t, uint64_t reserve, bool pin, uid_t uid,
+enum store_status depot_admit(struct depot *t, uint64_t reserve, bool pin, uid_t uid,
 	uint64_t *wanted_free, char *message)
 {
 	enum store_status st;
@@ -509,10 +509,10 @@ enum store_status tasks_admit(struct tasks *t, uint64_t reserve, bool pin, uid_t
 	return st;
 }
 
-enum store_status tasks_may_pin(struct tasks *t, uint64_t bytes, uid_t uid, char *message)
+enum store_status depot_may_pin(struct depot *t, uint64_t bytes, uid_t uid, char *message)
 {
 	enum store_status st = STORE_OK;
-	struct tasks_space s;
+	struct depot_space s;
 
 	lock(t);
 	if (!read_space(t, &s))
@@ -521,14 +521,14 @@ enum store_status tasks_may_pin(struct tasks *t, uint64_t bytes, uid_t uid, char
 	return st;
 }
 
-void tasks_settle(struct tasks *t, uint64_t reserve)
+void depot_settle(struct depot *t, uint64_t reserve)
 {
 	lock(t);
 	t->promised_bytes -= reserve;
 	unlock(t);
 }
 
-uint64_t tasks_over_max(struct tasks *t, uint64_t more)
+uint64_t depot_over_max(struct depot *t, uint64_t more)
 {
 	uint64_t over;
 
@@ -538,9 +538,9 @@ uint64_t tasks_over_max(struct tasks *t, uint64_t more)
 	return over;
 }
 
-void tasks_figures(struct tasks *t, struct tasks_figures *f)
+void depot_figures(struct depot *t, struct depot_figures *f)
 {
-	*f = (struct tasks_figures){0};
+	*f = (struct depot_figures){0};
 	lock(t);
 	if (!read_space(t, &f->space))
 		f->thresholds = limits_compute(
@@ -571,8 +571,8 @@ void tasks_figures(struct tasks *t, struct tasks_figures *f)
 
 /* ---- partials -------------------------------------------------------------------------------- */
 
-int tasks_add_partial(
-	struct tasks *t, const struct record *r, uint64_t reserve, struct partial **out)
+int depot_add_partial(
+	struct depot *t, const struct record *r, uint64_t reserve, struct partial **out)
 {
 	struct partial *p = calloc(1, sizeof(*p));
 	int rc;
@@ -602,8 +602,8 @@ int tasks_add_partial(
 	return 0;
 }
 
-enum store_status tasks_lease_partial(
-	struct tasks *t, const uint8_t token[STORE_TOKEN_SIZE], struct partial **out)
+enum store_status depot_lease_partial(
+	struct depot *t, const uint8_t token[STORE_TOKEN_SIZE], struct partial **out)
 {
 	enum store_status st = STORE_NOT_FOUND;
 	struct map_node *n;
@@ -619,7 +619,7 @@ enum store_status tasks_lease_partial(
 	return st;
 }
 
-void tasks_unlease_partial(struct tasks *t, struct partial *p)
+void depot_unlease_partial(struct depot *t, struct partial *p)
 {
 	lock(t);
 	p->info.leased = false;
@@ -630,7 +630,7 @@ void tasks_unlease_partial(struct tasks *t, struct partial *p)
 	unlock(t);
 }
 
-void tasks_partial_gone(struct tasks *t, struct partial *p)
+void depot_partial_gone(struct depot *t, struct partial *p)
 {
 	map_remove(&t->by_token, &p->by_token);
 	list_del(&p->link);
@@ -639,7 +639,7 @@ void tasks_partial_gone(struct tasks *t, struct partial *p)
 	free(p);
 }
 
-int tasks_drop_partial(struct tasks *t, struct partial *p)
+int depot_drop_partial(struct depot *t, struct partial *p)
 {
 	char name[LAYOUT_TRASH_TEXT];
 	int rc;
@@ -647,14 +647,14 @@ int tasks_drop_partial(struct tasks *t, struct partial *p)
 	lock(t);
 	rc = layout_trash_partial(&t->layout, p->token, 'd', name);
 	if (!rc || rc == -ENOENT)
-		tasks_partial_gone(t, p);
+		depot_partial_gone(t, p);
 	else
 		p->info.leased = false;
 	unlock(t);
 	return rc == -ENOENT ? 0 : rc;
 }
 
-bool tasks_find_partial(struct tasks *t, const char *id, struct store_info *info,
+bool depot_find_partial(struct depot *t, const char *id, struct store_info *info,
 	uint8_t token[STORE_TOKEN_SIZE])
 {
 	struct partial *best = NULL;
@@ -679,7 +679,7 @@ bool tasks_find_partial(struct tasks *t, const char *id, struct store_info *info
 
 /* ---- complete tasks -------------------------------------------------------------------------- */
 
-enum store_status tasks_commit_begin(struct tasks *t, const char *id,
+enum store_status depot_commit_begin(struct depot *t, const char *id,
 	const uint8_t fingerprint[STORE_FPRINT_SIZE], struct task **out, struct store_info *info)
 {
 	enum store_status st;
@@ -705,14 +705,14 @@ enum store_status tasks_commit_begin(struct tasks *t, const char *id,
 	return st;
 }
 
-void tasks_commit_end(struct tasks *t, struct task *task, struct partial *p, const struct record *r,
+void depot_commit_end(struct depot *t, struct task *task, struct partial *p, const struct record *r,
 	uint64_t bytes)
 {
 	lock(t);
 	if (r) {
 		uint64_t now = world_now(t).wall_ns;
 
-		tasks_partial_gone(t, p);
+		depot_partial_gone(t, p);
 		task_fill(t, task, r, bytes, now);
 		t->n_committed++;
 	} else {
@@ -722,7 +722,7 @@ void tasks_commit_end(struct tasks *t, struct task *task, struct partial *p, con
 	unlock(t);
 }
 
-bool tasks_info(struct tasks *t, const char *id, struct store_info *info)
+bool depot_info(struct depot *t, const char *id, struct store_info *info)
 {
 	struct task *k;
 
@@ -735,7 +735,7 @@ bool tasks_info(struct tasks *t, const char *id, struct store_info *info)
 }
 
 /* the time of use never goes back, whatever the clock does */
-static void used_now(struct tasks *t, struct task *k)
+static void used_now(struct depot *t, struct task *k)
 {
 	uint64_t now = world_now(t).wall_ns;
 
@@ -743,7 +743,7 @@ static void used_now(struct tasks *t, struct task *k)
 		k->lru.key = now;
 }
 
-struct task *tasks_lease(struct tasks *t, const char *id, struct store_info *info)
+struct task *depot_lease(struct depot *t, const char *id, struct store_info *info)
 {
 	struct task *k;
 
@@ -760,7 +760,7 @@ struct task *tasks_lease(struct tasks *t, const char *id, struct store_info *inf
 	return k;
 }
 
-void tasks_unlease(struct tasks *t, struct task *k, bool used)
+void depot_unlease(struct depot *t, struct task *k, bool used)
 {
 	lock(t);
 	account(t, k, false);
@@ -773,7 +773,7 @@ void tasks_unlease(struct tasks *t, struct task *k, bool used)
 	unlock(t);
 }
 
-bool tasks_touch(struct tasks *t, const char *id)
+bool depot_touch(struct depot *t, const char *id)
 {
 	struct task *k;
 
@@ -788,7 +788,7 @@ bool tasks_touch(struct tasks *t, const char *id)
 	return k != NULL;
 }
 
-void tasks_set_pinned(struct tasks *t, struct task *k, bool pinned)
+void depot_set_pinned(struct depot *t, struct task *k, bool pinned)
 {
 	lock(t);
 	account(t, k, false);
@@ -797,7 +797,7 @@ void tasks_set_pinned(struct tasks *t, struct task *k, bool pinned)
 	unlock(t);
 }
 
-void tasks_set_expires(struct tasks *t, struct task *k, uint64_t expires_ns)
+void depot_set_expires(struct depot *t, struct task *k, uint64_t expires_ns)
 {
 	lock(t);
 	if (k->is_removed)
@@ -808,7 +808,7 @@ void tasks_set_expires(struct tasks *t, struct task *k, uint64_t expires_ns)
 }
 
 /* out of the index; the directory is in trash/@name. Frees the entry unless somebody reads it. */
-int tasks_take_out(struct tasks *t, struct task *k, char mark, char name[LAYOUT_TRASH_TEXT])
+int depot_take_out(struct depot *t, struct task *k, char mark, char name[LAYOUT_TRASH_TEXT])
 {
 	int rc = layout_trash_task(&t->layout, k->id, mark, name);
 
@@ -823,7 +823,7 @@ int tasks_take_out(struct tasks *t, struct task *k, char mark, char name[LAYOUT_
 	return rc;
 }
 
-enum store_status tasks_remove(struct tasks *t, const char *id, const char *why)
+enum store_status depot_remove(struct depot *t, const char *id, const char *why)
 {
 	char name[LAYOUT_TRASH_TEXT];
 	struct task *k;
@@ -832,7 +832,7 @@ enum store_status tasks_remove(struct tasks *t, const char *id, const char *why)
 	lock(t);
 	k = find(t, id);
 	if (k) {
-		rc = tasks_take_out(t, k, 'd', name);
+		rc = depot_take_out(t, k, 'd', name);
 		t->n_deleted += !rc;
 	}
 	unlock(t);
@@ -844,7 +844,7 @@ enum store_status tasks_remove(struct tasks *t, const char *id, const char *why)
 }
 
 static size_t list_partials(
-	struct tasks *t, uint64_t *cursor, struct store_info *out, size_t max, size_t n)
+	struct depot *t, uint64_t *cursor, struct store_info *out, size_t max, size_t n)
 {
 	uint64_t i = 0, from = *cursor & ~PARTIALS;
 
@@ -861,7 +861,7 @@ static size_t list_partials(
 	return n;
 }
 
-size_t tasks_list(struct tasks *t, uint64_t *cursor, struct store_info *out, size_t max)
+size_t depot_list(struct depot *t, uint64_t *cursor, struct store_info *out, size_t max)
 {
 	size_t n = 0;
 
@@ -886,7 +886,7 @@ size_t tasks_list(struct tasks *t, uint64_t *cursor, struct store_info *out, siz
 /* ---- time ------------------------------------------------------------------------------------ */
 
 /* the first entry past its time: expired, too old, or beyond the bound on all tasks */
-static struct task *due(struct tasks *t, uint64_t now, const char **why)
+static struct task *due(struct depot *t, uint64_t now, const char **why)
 {
 	struct heap_node *e = heap_first(&t->expiry), *l = heap_first(&t->lru);
 
@@ -905,7 +905,7 @@ static struct task *due(struct tasks *t, uint64_t now, const char **why)
 	return NULL;
 }
 
-static unsigned expire_partials(struct tasks *t, uint64_t now)
+static unsigned expire_partials(struct depot *t, uint64_t now)
 {
 	char name[LAYOUT_TRASH_TEXT];
 	unsigned n = 0;
@@ -917,13 +917,13 @@ static unsigned expire_partials(struct tasks *t, uint64_t now)
 			continue;
 		if (layout_trash_partial(&t->layout, p->token, 'd', name))
 			continue;
-		tasks_partial_gone(t, p);
+		depot_partial_gone(t, p);
 		n++;
 	}
 	return n;
 }
 
-unsigned tasks_expire(struct tasks *t, uint64_t *next_ns)
+unsigned depot_expire(struct depot *t, uint64_t *next_ns)
 {
 	struct wallclock_now now = world_now(t);
 	struct heap_node *first;
@@ -939,7 +939,7 @@ unsigned tasks_expire(struct tasks *t, uint64_t *next_ns)
 		int rc;
 
 		strcpy(id, k->id);
-		rc = tasks_take_out(t, k, 'd', name);
+		rc = depot_take_out(t, k, 'd', name);
 		if (rc && rc != -ENOENT) {
 			log_err("store: task cannot be removed id=%s reason=%s", id, strerror(-rc));
 			break;
@@ -958,10 +958,10 @@ unsigned tasks_expire(struct tasks *t, uint64_t *next_ns)
 	return n;
 }
 
-bool tasks_below_stop(struct tasks *t)
+bool depot_below_stop(struct depot *t)
 {
 	struct limits_thresholds th;
-	struct tasks_space s;
+	struct depot_space s;
 
 	if (read_space(t, &s))
 		return false;
@@ -969,7 +969,7 @@ bool tasks_below_stop(struct tasks *t)
 	return limits_stopped(&th, s.blocks_avail, s.files_avail);
 }
 
-void tasks_set_failed(struct tasks *t, struct task *k, bool failed)
+void depot_set_failed(struct depot *t, struct task *k, bool failed)
 {
 	account(t, k, false);
 	k->is_failed = failed;

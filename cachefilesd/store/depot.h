@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tasks.h — the index of the piece store: what is here, who uses it, what goes next.
+/* depot.h — the index of the piece store: what is here, who uses it, what goes next.
  *
  * One entry of about 150 bytes for each complete task and one for each partial; everything else
  * stays on disk. The door thread and the culling thread use it at the same time: every function
@@ -11,8 +11,8 @@
  * takes an entry out of the index and renames its directory to trash/ in one step, so new readers
  * never find it; those who read it keep their descriptors.
  */
-#ifndef CACHEFILESD_STORE_TASKS_H
-#define CACHEFILESD_STORE_TASKS_H
+#ifndef CACHEFILESD_STORE_DEPOT_H
+#define CACHEFILESD_STORE_DEPOT_H
 
 #include <pthread.h>
 #include <stdbool.h>
@@ -29,7 +29,7 @@
 
 struct buf;
 
-struct tasks_settings {
+struct depot_settings {
 	struct limits limits;
 	uint64_t max_bytes; /* of all tasks together; 0 = no bound */
 	uint64_t max_age_ns; /* since the last use, of what is not pinned; 0 = no bound */
@@ -40,12 +40,12 @@ struct tasks_settings {
 };
 
 /* Where time and free space come from; a test puts its own here. */
-struct tasks_space {
+struct depot_space {
 	uint64_t block_size, blocks_total, blocks_avail, files_total, files_avail;
 };
-struct tasks_world {
+struct depot_world {
 	struct wallclock_now (*now)(void *arg);
-	int (*space)(void *arg, int fd, struct tasks_space *out);
+	int (*space)(void *arg, int fd, struct depot_space *out);
 	void *arg;
 };
 
@@ -62,18 +62,18 @@ struct task {
 
 struct partial {
 	struct map_node by_token;
-	struct list link; /* in tasks.partials, oldest first */
+	struct list link; /* in depot.partials, oldest first */
 	struct store_info info; /* n_present and leased are kept; bytes_on_disk is the reserve */
 	uint8_t token[STORE_TOKEN_SIZE];
 	uint64_t orphan_since_ns; /* monotonic; meaningful while not leased */
 	bool is_failed; /* could not be removed: not offered again in this run */
 };
 
-struct tasks {
+struct depot {
 	pthread_mutex_t lock;
 	struct layout layout;
-	struct tasks_settings set;
-	struct tasks_world world;
+	struct depot_settings set;
+	struct depot_world world;
 	struct wallclock clock;
 	uint64_t started_mono_ns, clock_written_ns;
 
@@ -100,19 +100,19 @@ struct tasks {
 	uint64_t n_committed, n_culled, culled_bytes, n_expired, n_deleted, n_damaged;
 };
 
-/* tasks_new - open (or make) pieces/ in @dirfd and read what is there. Damaged entries are moved to
+/* depot_new - open (or make) pieces/ in @dirfd and read what is there. Damaged entries are moved to
  * trash/ and reported in the log. @world NULL = this machine. @reason (256 bytes) on failure. */
-int tasks_new(struct tasks **out, int dirfd, const struct tasks_settings *set,
-	const struct tasks_world *world, char *reason);
-struct tasks *tasks_free(struct tasks *t); /* NULL */
-void tasks_reload(struct tasks *t, const struct tasks_settings *set);
+int depot_new(struct depot **out, int dirfd, const struct depot_settings *set,
+	const struct depot_world *world, char *reason);
+struct depot *depot_free(struct depot *t); /* NULL */
+void depot_reload(struct depot *t, const struct depot_settings *set);
 
-uint64_t tasks_wall_ns(struct tasks *t);
+uint64_t depot_wall_ns(struct depot *t);
 
 /* ---- space ---- */
 
-struct tasks_figures {
-	struct tasks_space space;
+struct depot_figures {
+	struct depot_space space;
 	struct limits_thresholds thresholds;
 	uint64_t free_bytes; /* for new tasks: available less what is promised */
 	uint64_t task_bytes, pinned_bytes, cullable_bytes, partial_bytes, promised_bytes;
@@ -120,60 +120,60 @@ struct tasks_figures {
 	uint64_t n_committed, n_culled, culled_bytes, n_expired, n_deleted, n_damaged;
 	bool clock_is_doubtful;
 };
-void tasks_figures(struct tasks *t, struct tasks_figures *f);
+void depot_figures(struct depot *t, struct depot_figures *f);
 
-/* tasks_admit - may @reserve more bytes be promised? STORE_OK: they are promised until
- * tasks_settle(). STORE_NO_SPACE: not now; *wanted_free is the number of bytes that must be
+/* depot_admit - may @reserve more bytes be promised? STORE_OK: they are promised until
+ * depot_settle(). STORE_NO_SPACE: not now; *wanted_free is the number of bytes that must be
  * available; STORE_LIMIT: a bound that waiting does not help. @message (STORE_MESSAGE_MAX) has the
  * sentence with the numbers. */
-enum store_status tasks_admit(struct tasks *t, uint64_t reserve, bool pin, uid_t uid,
+enum store_status depot_admit(struct depot *t, uint64_t reserve, bool pin, uid_t uid,
 	uint64_t *wanted_free, char *message);
-/* tasks_may_pin - may @bytes more of @uid be pinned? STORE_OK or STORE_LIMIT and the sentence */
-enum store_status tasks_may_pin(struct tasks *t, uint64_t bytes, uid_t uid, char *message);
-void tasks_settle(struct tasks *t, uint64_t reserve);
-/* tasks_over_max - bytes by which the tasks exceed their own bound, were @more added */
-uint64_t tasks_over_max(struct tasks *t, uint64_t more);
+/* depot_may_pin - may @bytes more of @uid be pinned? STORE_OK or STORE_LIMIT and the sentence */
+enum store_status depot_may_pin(struct depot *t, uint64_t bytes, uid_t uid, char *message);
+void depot_settle(struct depot *t, uint64_t reserve);
+/* depot_over_max - bytes by which the tasks exceed their own bound, were @more added */
+uint64_t depot_over_max(struct depot *t, uint64_t more);
 
 /* ---- partials: the pointers are the door thread's; while leased, an entry stays ---- */
 
-int tasks_add_partial(struct tasks *t, const struct record *r, uint64_t reserve,
+int depot_add_partial(struct depot *t, const struct record *r, uint64_t reserve,
 	struct partial **out); /* leased to the caller */
-/* tasks_lease_partial - STORE_OK, NOT_FOUND, BUSY (somebody has it) */
-enum store_status tasks_lease_partial(
-	struct tasks *t, const uint8_t token[STORE_TOKEN_SIZE], struct partial **out);
-void tasks_unlease_partial(struct tasks *t, struct partial *p);
-/* tasks_drop_partial - remove it, data and all; the pointer is gone. @name: its entry in trash/ */
-int tasks_drop_partial(struct tasks *t, struct partial *p);
-/* tasks_find_partial - a partial meant for @id, unleased and newest first; the token and info */
-bool tasks_find_partial(struct tasks *t, const char *id, struct store_info *info,
+/* depot_lease_partial - STORE_OK, NOT_FOUND, BUSY (somebody has it) */
+enum store_status depot_lease_partial(
+	struct depot *t, const uint8_t token[STORE_TOKEN_SIZE], struct partial **out);
+void depot_unlease_partial(struct depot *t, struct partial *p);
+/* depot_drop_partial - remove it, data and all; the pointer is gone. @name: its entry in trash/ */
+int depot_drop_partial(struct depot *t, struct partial *p);
+/* depot_find_partial - a partial meant for @id, unleased and newest first; the token and info */
+bool depot_find_partial(struct depot *t, const char *id, struct store_info *info,
 	uint8_t token[STORE_TOKEN_SIZE]);
 
 /* ---- complete tasks ---- */
 
-/* tasks_commit_begin - claim @id for a commit. OK: *out is an entry that nobody sees yet;
+/* depot_commit_begin - claim @id for a commit. OK: *out is an entry that nobody sees yet;
  * EXISTS_SAME / EXISTS_DIFFERENT (by fingerprint, *info set); BUSY: another commit of the same id
  * is on its way, try again when it is over; IO: no memory. */
-enum store_status tasks_commit_begin(struct tasks *t, const char *id,
+enum store_status depot_commit_begin(struct depot *t, const char *id,
 	const uint8_t fingerprint[STORE_FPRINT_SIZE], struct task **out, struct store_info *info);
-/* tasks_commit_end - @r and @bytes when it succeeded (then @p is gone), @r NULL when it failed */
-void tasks_commit_end(struct tasks *t, struct task *task, struct partial *p, const struct record *r,
+/* depot_commit_end - @r and @bytes when it succeeded (then @p is gone), @r NULL when it failed */
+void depot_commit_end(struct depot *t, struct task *task, struct partial *p, const struct record *r,
 	uint64_t bytes);
-bool tasks_info(struct tasks *t, const char *id, struct store_info *info);
-/* tasks_lease - find, mark as used now, protect; NULL = not here */
-struct task *tasks_lease(struct tasks *t, const char *id, struct store_info *info);
-/* tasks_unlease - @used: it counts as a use up to now */
-void tasks_unlease(struct tasks *t, struct task *task, bool used);
-bool tasks_touch(struct tasks *t, const char *id);
-void tasks_set_pinned(struct tasks *t, struct task *task, bool pinned);
-void tasks_set_expires(struct tasks *t, struct task *task, uint64_t expires_ns);
-/* tasks_remove - out of the index and into trash/ at once, whoever reads it. @why is for the log.
+bool depot_info(struct depot *t, const char *id, struct store_info *info);
+/* depot_lease - find, mark as used now, protect; NULL = not here */
+struct task *depot_lease(struct depot *t, const char *id, struct store_info *info);
+/* depot_unlease - @used: it counts as a use up to now */
+void depot_unlease(struct depot *t, struct task *task, bool used);
+bool depot_touch(struct depot *t, const char *id);
+void depot_set_pinned(struct depot *t, struct task *task, bool pinned);
+void depot_set_expires(struct depot *t, struct task *task, uint64_t expires_ns);
+/* depot_remove - out of the index and into trash/ at once, whoever reads it. @why is for the log.
  * STORE_OK, NOT_FOUND, IO */
-enum store_status tasks_remove(struct tasks *t, const char *id, const char *why);
-/* tasks_list - up to @max entries from *cursor (0 = first); *cursor is moved on, 0 = end */
-size_t tasks_list(struct tasks *t, uint64_t *cursor, struct store_info *out, size_t max);
+enum store_status depot_remove(struct depot *t, const char *id, const char *why);
+/* depot_list - up to @max entries from *cursor (0 = first); *cursor is moved on, 0 = end */
+size_t depot_list(struct depot *t, uint64_t *cursor, struct store_info *out, size_t max);
 
-/* tasks_expire - remove what is past its time (and past max_age, and beyond max_bytes). Returns
+/* depot_expire - remove what is past its time (and past max_age, and beyond max_bytes). Returns
  * the number removed; *next_ns: wall-clock time when to call again, 0 = nothing is waiting. */
-unsigned tasks_expire(struct tasks *t, uint64_t *next_ns);
+unsigned depot_expire(struct depot *t, uint64_t *next_ns);
 
 #endif

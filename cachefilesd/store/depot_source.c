@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* tasks_source.c — see tasks_source.h */
-#include "cachefilesd/store/tasks_source.h"
+/* depot_source.c — see depot_source.h */
+#include "cachefilesd/store/depot_source.h"
 
 #include <errno.h>
 #include <stdio.h>
@@ -10,17 +10,17 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 
-static struct tasks *tasks_of(struct cull_source *s)
+static struct depot *depot_of(struct cull_source *s)
 {
-	return container_of(s, struct tasks, source);
+	return container_of(s, struct depot, source);
 }
 
-static uint64_t mono_ns(struct tasks *t)
+static uint64_t mono_ns(struct depot *t)
 {
 	return (t->world.now ? t->world.now(t->world.arg) : wallclock_read()).mono_ns;
 }
 
-static struct partial *first_orphan(struct tasks *t)
+static struct partial *first_orphan(struct depot *t)
 {
 	uint64_t now = mono_ns(t);
 
@@ -33,18 +33,18 @@ static struct partial *first_orphan(struct tasks *t)
 	return NULL;
 }
 
-static struct task *first_task(struct tasks *t)
+static struct task *first_task(struct depot *t)
 {
 	struct heap_node *n = heap_first(&t->lru);
 
-	if (!n || (mono_ns(t) - t->started_mono_ns < t->set.grace_ns && !tasks_below_stop(t)))
+	if (!n || (mono_ns(t) - t->started_mono_ns < t->set.grace_ns && !depot_below_stop(t)))
 		return NULL;
 	return container_of(n, struct task, lru);
 }
 
 static enum cull_offer source_oldest(struct cull_source *s, uint64_t *used_ns)
 {
-	struct tasks *t = tasks_of(s);
+	struct depot *t = depot_of(s);
 	struct partial *p;
 	struct task *k = NULL;
 
@@ -65,7 +65,7 @@ static enum cull_offer source_oldest(struct cull_source *s, uint64_t *used_ns)
 }
 
 /* the candidate as it is now; CULL_FREED = may go. Lock held. */
-static enum cull_outcome judge(struct tasks *t, struct task **k, struct partial **p)
+static enum cull_outcome judge(struct depot *t, struct task **k, struct partial **p)
 {
 	struct map_node *n;
 
@@ -91,7 +91,7 @@ static enum cull_outcome judge(struct tasks *t, struct task **k, struct partial 
 
 static enum cull_outcome source_recheck(struct cull_source *s)
 {
-	struct tasks *t = tasks_of(s);
+	struct depot *t = depot_of(s);
 	enum cull_outcome o;
 	struct partial *p;
 	struct task *k;
@@ -113,7 +113,7 @@ static void partial_label(const struct partial *p, char *label, size_t cap)
 static enum cull_outcome source_remove(
 	struct cull_source *s, uint64_t *freed_bytes, char *label, size_t label_cap)
 {
-	struct tasks *t = tasks_of(s);
+	struct depot *t = depot_of(s);
 	char name[LAYOUT_TRASH_TEXT];
 	enum cull_outcome o;
 	struct partial *p;
@@ -128,16 +128,16 @@ static enum cull_outcome source_remove(
 	if (p)
 		partial_label(p, label, label_cap);
 	if (o == CULL_FREED) {
-		rc = k ? tasks_take_out(t, k, 'c', name)
+		rc = k ? depot_take_out(t, k, 'c', name)
 		       : layout_trash_partial(&t->layout, p->token, 'c', name);
 		if (rc && rc != -ENOENT) {
 			o = CULL_FAILED;
 			if (k)
-				tasks_set_failed(t, k, true);
+				depot_set_failed(t, k, true);
 			else
 				p->is_failed = true;
 		} else if (p) {
-			tasks_partial_gone(t, p);
+			depot_partial_gone(t, p);
 		}
 	}
 	t->has_offer = false;
@@ -162,7 +162,7 @@ static enum cull_outcome source_remove(
 
 static void source_begin(struct cull_source *s)
 {
-	struct tasks *t = tasks_of(s);
+	struct depot *t = depot_of(s);
 
 	pthread_mutex_lock(&t->lock);
 	t->has_offer = false;
@@ -172,14 +172,14 @@ static void source_begin(struct cull_source *s)
 		struct task *k = t->slots[i];
 
 		if (!((uintptr_t)k & 1) && k->is_failed)
-			tasks_set_failed(t, k, false);
+			depot_set_failed(t, k, false);
 	}
 	pthread_mutex_unlock(&t->lock);
 }
 
 static void source_end(struct cull_source *s)
 {
-	tasks_of(s)->has_offer = false;
+	depot_of(s)->has_offer = false;
 }
 
 struct candidate {
@@ -195,7 +195,7 @@ static int by_use(const void *a, const void *b)
 }
 
 /* a copy of what is on offer, sorted: the lock is not held while the sizes are read */
-static int snapshot(struct tasks *t, struct candidate **out, size_t *n)
+static int snapshot(struct depot *t, struct candidate **out, size_t *n)
 {
 	size_t cap;
 
@@ -232,7 +232,7 @@ static int snapshot(struct tasks *t, struct candidate **out, size_t *n)
 static int source_list(struct cull_source *s,
 	bool (*emit)(void *arg, uint64_t used_ns, uint64_t bytes, const char *label), void *arg)
 {
-	struct tasks *t = tasks_of(s);
+	struct depot *t = depot_of(s);
 	_cleanup_free_ struct candidate *v = NULL;
 	size_t n;
 	int rc = snapshot(t, &v, &n);
@@ -257,7 +257,7 @@ static const struct cull_source_ops ops = {
 	.list = source_list,
 };
 
-void tasks_source_init(struct tasks *t)
+void depot_source_init(struct depot *t)
 {
 	t->source.ops = &ops;
 }

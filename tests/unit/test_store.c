@@ -1,0 +1,382 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* test_store.c — the piece store through its socket: tasks live, are read, pinned, removed, survive */
+#include "store_fixture.h"
+
+static const char hello[] = "the quick brown fox jumps over the lazy dog, again and again and again";
+
+static void a_task_travels(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	struct store_create cr = {.length = sizeof(hello),
+		.reserve_bytes = sizeof(hello),
+		.piece_length = 16,
+		.uid = getuid(),
+		.generation = 77,
+		.attrs = "tag",
+		.attrs_len = 3};
+	uint8_t print[STORE_FPRINT_SIZE] = {1, 2, 3};
+	struct store_piece p[8];
+	struct record *r = malloc(sizeof(*r));
+	struct record_piece rp[5];
+	char back[sizeof(hello)];
+	uint32_t lease;
+	struct stat st;
+	int data;
+
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_true(c->r.data_fd >= 0 && c->r.record_fd >= 0 && c->r.read_fd >= 0);
+	assert_int_equal(c->r.info.n_pieces, 5);
+	assert_int_equal(c->r.info.state, STORE_PARTIAL);
+	lease = c->r.lease;
+	data = take_fd(&c->r.data_fd);
+	assert_int_equal(fd_pwrite_full(data, hello, sizeof(hello), 0), 0);
+	/* the read-only descriptor sees it; it cannot write */
+	assert_int_equal(fd_pread_full(c->r.read_fd, back, sizeof(back), 0), sizeof(back));
+	assert_string_equal(back, hello);
+	assert_int_equal(pwrite(c->r.read_fd, "x", 1, 0), -1);
+	assert_int_equal(pwrite(c->r.record_fd, "x", 1, 0), -1);
+	call_close(c);
+
+	/* too early: not all pieces */
+	CALL(f, c, store_commit, lease, "123", print, NULL, 0);
+	assert_int_equal(c->r.status, STORE_INVALID);
+	assert_non_null(strstr(c->message, "0 of 5"));
+	for (uint32_t i = 0; i < 5; i++)
+		p[i] = (struct store_piece){i, 1000 + i};
+	p[5] = (struct store_piece){5, 1};
+	CALL(f, c, store_pieces, lease, p, 6);
+	assert_int_equal(c->r.status, STORE_INVALID);
+	CALL(f, c, store_pieces, lease, p, 3);
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, c, store_pieces, lease, p, 5);
+	assert_int_equal(c->r.status, STORE_OK);
+
+	/* the writer is still there */
+	CALL(f, c, store_commit, lease, "123", print, NULL, 0);
+	assert_int_equal(c->r.status, STORE_BUSY_WRITER);
+	close(data);
+	CALL(f, c, store_commit, lease, "../x", print, NULL, 0);
+	assert_int_equal(c->r.status, STORE_INVALID);
+	CALL(f, c, store_commit, lease, "123", print, "new attrs", 9);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_string_equal(c->r.info.id, "123");
+	assert_int_equal(c->r.info.state, STORE_COMPLETE);
+	assert_int_equal(c->r.info.generation, 77);
+	/* the lease is over */
+	CALL(f, c, store_release, lease);
+	assert_int_equal(c->r.status, STORE_INVALID);
+
+	CALL(f, c, store_open, "123");
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(c->r.attrs_len, 9);
+	assert_memory_equal(c->attrs, "new attrs", 9);
+	assert_int_equal(fd_pread_full(c->r.data_fd, back, sizeof(back), 0), sizeof(back));
+	assert_string_equal(back, hello);
+	assert_int_equal(fstat(c->r.data_fd, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0400);
+	assert_int_equal(record_read(c->r.record_fd, r), 0);
+	assert_string_equal(r->info.id, "123");
+	assert_int_equal(record_read_pieces(c->r.record_fd, r, 0, 5, rp), 0);
+	for (uint32_t i = 0; i < 5; i++)
+		assert_true(rp[i].present && rp[i].crc32 == 1000 + i);
+	lease = c->r.lease;
+	call_close(c);
+	CALL(f, c, store_stat, "123");
+	assert_true(c->r.status == STORE_OK && c->r.info.leased);
+	CALL(f, c, store_release, lease);
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, c, store_stat, "123");
+	assert_true(c->r.status == STORE_OK && !c->r.info.leased);
+	CALL(f, c, store_stat, "124");
+	assert_int_equal(c->r.status, STORE_NOT_FOUND);
+	CALL(f, c, store_list, 0);
+	assert_int_equal(c->r.n_entries, 1);
+	assert_int_equal(c->r.cursor, 0);
+	free(r);
+	free(c);
+	fixture_free(f);
+}
+
+static void the_same_again(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	struct store_create cr = {.id = "9", .length = 4, .piece_length = 4, .uid = getuid()};
+
+	assert_int_equal(put_task(f, "9", "abcd", 4, 4, 1, false, 0), STORE_OK);
+	assert_int_equal(put_task(f, "9", "abcd", 4, 4, 1, false, 0), STORE_EXISTS_SAME);
+	assert_int_equal(put_task(f, "9", "abce", 4, 4, 2, false, 0), STORE_EXISTS_DIFFERENT);
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_EXISTS_SAME);
+	cr.length = 5;
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_EXISTS_DIFFERENT);
+	/* nothing of the refused ones stays for long: one orphan of EXISTS_DIFFERENT, whose lease is
+	 * still the client's */
+	assert_int_equal(f->depot->n_partials, 1);
+	free(c);
+	fixture_free(f);
+}
+
+static void empty_task(void **state)
+{
+	struct fixture *f = fixture_ready();
+
+	assert_int_equal(put_task(f, "empty", "", 0, 0, 1, false, 0), STORE_OK);
+	fixture_free(f);
+}
+
+static void survives_a_restart(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	struct store_create cr = {.length = 12, .piece_length = 4, .uid = getuid(), .id = "part"};
+	struct store_piece p = {1, 42}, rest[] = {{0, 1}, {2, 3}};
+	uint8_t token[STORE_TOKEN_SIZE], print[STORE_FPRINT_SIZE] = {5};
+	struct record_piece rp[3];
+	struct record *r = malloc(sizeof(*r));
+	uint32_t lease;
+	int data;
+
+	assert_int_equal(put_task(f, "7", hello, sizeof(hello), 16, 3, true, f->wall_ns + 99 * SEC),
+		STORE_OK);
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	memcpy(token, c->r.token, sizeof(token));
+	data = take_fd(&c->r.data_fd);
+	call_close(c);
+	lease = c->r.lease;
+	CALL(f, c, store_pieces, lease, &p, 1);
+	assert_int_equal(c->r.status, STORE_OK);
+
+	fixture_stop(f);
+	while (!f->n_lost)
+		assert_int_equal(loop_step(f->loop, SEC), 0);
+	fixture_start(f);
+	fixture_connect(f);
+
+	CALL(f, c, store_stat, "7");
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_true(c->r.info.pinned);
+	assert_int_equal(c->r.info.expires_ns, f->wall_ns + 99 * SEC);
+	CALL(f, c, store_stat, "part");
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(c->r.info.state, STORE_PARTIAL);
+	assert_int_equal(c->r.info.n_present, 1);
+	assert_memory_equal(c->r.token, token, sizeof(token));
+	CALL(f, c, store_attach, token);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(c->r.info.n_present, 1);
+	assert_int_equal(record_read(c->r.record_fd, r), 0);
+	assert_int_equal(record_read_pieces(c->r.record_fd, r, 0, 3, rp), 0);
+	assert_true(!rp[0].present && rp[1].present && rp[1].crc32 == 42 && !rp[2].present);
+	call_close(c);
+	lease = c->r.lease;
+	/* somebody else may not have it meanwhile */
+	CALL(f, c, store_attach, token);
+	assert_int_equal(c->r.status, STORE_BUSY);
+	/* the descriptor of before the restart is as good as ever */
+	assert_int_equal(pwrite(data, "abcdefghijkl", 12, 0), 12);
+	close(data);
+	CALL(f, c, store_pieces, lease, rest, 2);
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, c, store_commit, lease, "part", print, NULL, 0);
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, c, store_attach, token);
+	assert_int_equal(c->r.status, STORE_NOT_FOUND);
+	free(r);
+	free(c);
+	fixture_free(f);
+}
+
+static void deleted_while_read(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c)), *d = malloc(sizeof(*d));
+	char back[sizeof(hello)];
+
+	assert_int_equal(put_task(f, "1", hello, sizeof(hello), 16, 3, true, 0), STORE_OK);
+	CALL(f, c, store_open, "1");
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, d, store_delete, "1");
+	assert_int_equal(d->r.status, STORE_OK);
+	CALL(f, d, store_open, "1");
+	assert_int_equal(d->r.status, STORE_NOT_FOUND);
+	/* the same id can be imported again while the old one is still being read */
+	assert_int_equal(put_task(f, "1", "abcd", 4, 4, 9, false, 0), STORE_OK);
+	assert_int_equal(fd_pread_full(c->r.data_fd, back, sizeof(back), 0), sizeof(back));
+	assert_string_equal(back, hello);
+	CALL(f, d, store_release, c->r.lease); /* d is cleared, c is not */
+	assert_int_equal(d->r.status, STORE_OK);
+	call_close(c);
+	CALL(f, d, store_stat, "1");
+	assert_int_equal(d->r.info.length, 4);
+	assert_int_equal(f->depot->n_tasks, 1);
+	free(c);
+	free(d);
+	fixture_free(f);
+}
+
+static void pins_extends_attrs(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+
+	assert_int_equal(put_task(f, "1", hello, sizeof(hello), 16, 3, false, 0), STORE_OK);
+	assert_int_equal(f->depot->lru.n, 1);
+	CALL(f, c, store_pin, "1", true);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(f->depot->lru.n, 0);
+	assert_true(f->depot->pinned_bytes > 0);
+	CALL(f, c, store_set_attrs, "1", "xyz", 3);
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, c, store_extend, "1", f->wall_ns + 5 * SEC);
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, c, store_stat, "1");
+	assert_true(c->r.info.pinned && c->r.attrs_len == 3);
+	/* past its time it goes, pinned or not */
+	f->wall_ns += 4 * SEC;
+	f->mono_ns += 4 * SEC;
+	server_reload(f->server, &f->server_set);
+	CALL(f, c, store_stat, "1");
+	assert_int_equal(c->r.status, STORE_OK);
+	f->wall_ns += SEC;
+	f->mono_ns += SEC;
+	server_reload(f->server, &f->server_set);
+	CALL(f, c, store_stat, "1");
+	assert_int_equal(c->r.status, STORE_NOT_FOUND);
+	assert_int_equal(f->depot->pinned_bytes, 0);
+	assert_int_equal(f->depot->task_bytes, 0);
+	free(c);
+	fixture_free(f);
+}
+
+static void waits_for_space(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c)), *d = malloc(sizeof(*d));
+	struct store_create cr = {
+		.length = 1 << 20, .reserve_bytes = 1 << 20, .piece_length = 4096, .uid = getuid()};
+	uint64_t cull = ((1 << 20) / 100) * 1; /* blocks, 1 % */
+
+	f->space.blocks_avail = cull + 256 - 1;
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_NO_SPACE);
+	assert_non_null(strstr(c->message, "wanted=1048576"));
+	assert_non_null(strstr(c->message, "available=1044480"));
+	/* one that waits is served when there is room, those behind it after it */
+	memset(c, 0, sizeof(*c));
+	c->op.fn = call_done;
+	cr.wait_ns = 20 * SEC;
+	store_create(f->client, &c->op, &cr);
+	memset(d, 0, sizeof(*d));
+	d->op.fn = call_done;
+	store_create(f->client, &d->op, &cr);
+	while (f->n_needed == 0)
+		loop_step(f->loop, SEC / 10);
+	assert_int_equal(f->needed, (cull + 256) * 4096);
+	assert_false(c->done || d->done);
+	f->space.blocks_avail = cull + 256;
+	server_space_changed(f->server);
+	call_wait(f, c);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_false(d->done);
+	f->space.blocks_avail = cull + 512;
+	call_wait(f, d);
+	assert_int_equal(d->r.status, STORE_OK);
+	assert_int_equal(f->depot->promised_bytes, 0);
+	call_close(c);
+	call_close(d);
+	/* and one whose time is over hears the numbers */
+	f->space.blocks_avail = 0;
+	cr.wait_ns = SEC / 10;
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_NO_SPACE);
+	assert_non_null(strstr(c->message, "cullable=0"));
+	free(c);
+	free(d);
+	fixture_free(f);
+}
+
+static void culls_in_order(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	static const char *const order[] = {"task b", "task d", "task a"};
+	struct cull_source *s = &f->depot->source;
+	char label[128];
+	uint64_t used, freed;
+
+	for (char id[2] = "a"; id[0] <= 'e'; id[0]++) {
+		f->wall_ns += SEC;
+		assert_int_equal(put_task(f, id, hello, sizeof(hello), 16, 3, false, 0), STORE_OK);
+	}
+	f->wall_ns += SEC;
+	CALL(f, c, store_touch, "a");
+	CALL(f, c, store_pin, "c", true);
+	CALL(f, c, store_open, "e");
+	s->ops->begin(s);
+	for (size_t i = 0; i < ARRAY_SIZE(order); i++) {
+		assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_READY);
+		assert_int_equal(s->ops->recheck(s), CULL_FREED);
+		assert_int_equal(s->ops->remove(s, &freed, label, sizeof(label)), CULL_FREED);
+		assert_string_equal(label, order[i]);
+		assert_true(freed > 0);
+	}
+	assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_NONE);
+	s->ops->end(s);
+	call_close(c);
+	free(c);
+	fixture_free(f);
+}
+
+static void orphans_go_first(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	struct store_create cr = {.length = 4, .piece_length = 4, .uid = getuid(), .id = "o"};
+	struct cull_source *s = &f->depot->source;
+	char label[128];
+	uint64_t used, freed;
+	uint32_t lease;
+
+	f->set.grace_ns = 10 * SEC;
+	depot_reload(f->depot, &f->set);
+	f->mono_ns += 100 * SEC;
+	assert_int_equal(put_task(f, "a", "abcd", 4, 4, 3, false, 0), STORE_OK);
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_READY);
+	assert_true(used != 0); /* it is leased: the task would go */
+	lease = c->r.lease;
+	call_close(c);
+	CALL(f, c, store_release, lease);
+	assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_READY);
+	assert_true(used != 0); /* its owner may come back */
+	f->mono_ns += 10 * SEC;
+	assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_READY);
+	assert_int_equal(used, 0);
+	assert_int_equal(s->ops->remove(s, &freed, label, sizeof(label)), CULL_FREED);
+	assert_non_null(strstr(label, " of o"));
+	assert_int_equal(f->depot->n_partials, 0);
+	free(c);
+	fixture_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_task_travels),
+		cmocka_unit_test(the_same_again),
+		cmocka_unit_test(empty_task),
+		cmocka_unit_test(survives_a_restart),
+		cmocka_unit_test(deleted_while_read),
+		cmocka_unit_test(pins_extends_attrs),
+		cmocka_unit_test(waits_for_space),
+		cmocka_unit_test(culls_in_order),
+		cmocka_unit_test(orphans_go_first),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
