@@ -113,7 +113,8 @@ struct proto_reply {
 	struct store_info info;
 	const uint8_t *attrs; /* into the message, or the caller's */
 	size_t attrs_len;
-	struct store_info *entries; /* the caller's room for PROTO_LIST_ENTRIES, in both directions */
+	struct store_info
+		*entries; /* the caller's room for PROTO_LIST_ENTRIES, in both directions */
 	size_t n_entries;
 	uint64_t cursor;
 	uint64_t free_bytes, total_bytes, cull_bytes, run_bytes, stop_bytes;

@@ -32,8 +32,7 @@ static uint32_t slot_crc(const uint8_t *slot, size_t attrs_len)
 	uint32_t crc = digest_crc32(0, slot, OFF_CRC);
 
 	crc = digest_crc32(crc, zero, sizeof(zero));
-	return digest_crc32(
-		crc, slot + OFF_CRC + 4, RECORD_HEADER_SIZE - OFF_CRC - 4 + attrs_len);
+	return digest_crc32(crc, slot + OFF_CRC + 4, RECORD_HEADER_SIZE - OFF_CRC - 4 + attrs_len);
 }
 
 /* pieces that a task of this shape has; UINT64_MAX when the shape makes no sense */
@@ -114,8 +113,8 @@ int record_encode(const struct record *r, uint8_t slot[RECORD_SLOT_SIZE])
 	memset(slot, 0, RECORD_HEADER_SIZE);
 	wire_put(&w, magic, sizeof(magic));
 	wire_put_u16le(&w, VERSION_NOW);
-	wire_put_u16le(&w,
-		(uint16_t)((complete ? FLAG_COMPLETE : 0) | (r->pinned ? FLAG_PINNED : 0)));
+	wire_put_u16le(
+		&w, (uint16_t)((complete ? FLAG_COMPLETE : 0) | (r->pinned ? FLAG_PINNED : 0)));
 	wire_put_u32le(&w, 0);
 	wire_put_u64le(&w, r->sequence);
 	wire_put_u64le(&w, r->info.length);
@@ -190,9 +189,9 @@ int record_read(int fd, struct record *r)
 	if (n < 0)
 		return (int)n;
 	first = record_decode(buf, n < RECORD_SLOT_SIZE ? (size_t)n : RECORD_SLOT_SIZE, r);
-	second = n > RECORD_SLOT_SIZE
-			 ? record_decode(buf + RECORD_SLOT_SIZE, (size_t)n - RECORD_SLOT_SIZE, other)
-			 : -EBADMSG;
+	second = n > RECORD_SLOT_SIZE ? record_decode(buf + RECORD_SLOT_SIZE,
+						(size_t)n - RECORD_SLOT_SIZE, other)
+				      : -EBADMSG;
 	if (!second && (first || other->sequence > r->sequence)) {
 		*r = *other;
 		return 0;
@@ -275,6 +274,6 @@ int record_clear_piece(int fd, uint32_t number)
 {
 	static const uint8_t zero[RECORD_ENTRY_SIZE];
 
-	return fd_pwrite_full(fd, zero, sizeof(zero),
-		RECORD_TABLE + (uint64_t)number * RECORD_ENTRY_SIZE);
+	return fd_pwrite_full(
+		fd, zero, sizeof(zero), RECORD_TABLE + (uint64_t)number * RECORD_ENTRY_SIZE);
 }

@@ -143,11 +143,11 @@ static void timer_arm(struct store_client *c)
 
 	if (loop_op_is_active(&c->timer) || c->is_closing)
 		return;
-	list_for_each(it, &c->queued) {
+	list_for_each (it, &c->queued) {
 		uint64_t d = list_entry(it, struct store_op, link)->deadline_ns;
 		first = d < first ? d : first;
 	}
-	list_for_each(it, &c->sent) {
+	list_for_each (it, &c->sent) {
 		uint64_t d = list_entry(it, struct store_op, link)->deadline_ns;
 		first = d < first ? d : first;
 	}
@@ -170,12 +170,12 @@ static void on_timer(struct loop_op *lop, int res)
 		return;
 	}
 	(void)res;
-	list_for_each_safe(it, &c->queued) {
+	list_for_each_safe (it, &c->queued) {
 		struct store_op *op = list_entry(it, struct store_op, link);
 		if (op->deadline_ns <= now && op != c->sending && op != &c->hello)
 			op_finish_later(c, op, STORE_TIMEOUT);
 	}
-	list_for_each_safe(it, &c->sent) {
+	list_for_each_safe (it, &c->sent) {
 		struct store_op *op = list_entry(it, struct store_op, link);
 		if (op->deadline_ns > now)
 			continue;
@@ -276,8 +276,7 @@ void store_create(struct store_client *c, struct store_op *op, const struct stor
 	rq->uid = (uint32_t)cr->uid;
 	rq->generation = cr->generation;
 	rq->wait_ns = cr->wait_ns;
-	request(c, op, rq,
-		cr->wait_ns < 86400 * SECOND ? cr->wait_ns + DEADLINE : 86400 * SECOND);
+	request(c, op, rq, cr->wait_ns < 86400 * SECOND ? cr->wait_ns + DEADLINE : 86400 * SECOND);
 }
 
 void store_attach(
@@ -416,7 +415,7 @@ void store_cancel(struct store_client *c, struct store_op *op)
 {
 	if (!list_is_linked(&op->link))
 		return;
-	list_for_each(it, &c->done) {
+	list_for_each (it, &c->done) {
 		if (it == &op->link) {
 			op->number = STORE_LOST;
 			return;
@@ -485,9 +484,9 @@ static void client_lost(struct store_client *c, int why)
 		op_finish_later(c, c->sending, STORE_LOST);
 		c->sending = NULL;
 	}
-	list_for_each_safe(it, &c->sent)
+	list_for_each_safe (it, &c->sent)
 		op_finish_later(c, list_entry(it, struct store_op, link), STORE_LOST);
-	list_for_each_safe(it, &c->queued) {
+	list_for_each_safe (it, &c->queued) {
 		struct store_op *op = list_entry(it, struct store_op, link);
 		if (op == &c->hello || names_a_lease(op->type))
 			op_finish_later(c, op, STORE_LOST);
@@ -565,7 +564,7 @@ static void deliver(struct store_client *c, int fds[FDS_IN_A_REPLY], size_t n_fd
 	struct store_reply r;
 	size_t k = 0;
 
-	list_for_each(it, &c->sent) {
+	list_for_each (it, &c->sent) {
 		op = list_entry(it, struct store_op, link);
 		if (op->number == p->number)
 			break;
@@ -698,8 +697,8 @@ static void client_pump(struct store_client *c)
 
 static void client_connect(struct store_client *c)
 {
-	socklen_t len = (socklen_t)(offsetof(struct sockaddr_un, sun_path) +
-				    strlen(c->addr.sun_path) + 1);
+	socklen_t len =
+		(socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(c->addr.sun_path) + 1);
 	int rc = 0;
 
 	c->fd = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -756,7 +755,7 @@ struct store_client *store_client_free(struct store_client *c)
 		return NULL;
 	c->is_closing = true;
 	client_lost(c, -ECANCELED);
-	list_for_each_safe(it, &c->queued)
+	list_for_each_safe (it, &c->queued)
 		op_finish_later(c, list_entry(it, struct store_op, link), STORE_LOST);
 	loop_cancel(c->loop, &c->timer);
 	loop_cancel(c->loop, &c->reconnect);

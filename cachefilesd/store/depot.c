@@ -189,8 +189,8 @@ static void task_forget(struct depot *t, struct task *k)
 	free(k);
 }
 
-static void task_fill(struct depot *t, struct task *k, const struct record *r, uint64_t bytes,
-	uint64_t used_ns)
+static void task_fill(
+	struct depot *t, struct task *k, const struct record *r, uint64_t bytes, uint64_t used_ns)
 {
 	k->length = r->info.length;
 	k->piece_length = r->info.piece_length;
@@ -256,12 +256,13 @@ static void report_damaged(struct depot *t, const struct layout_entry *e)
 			rc = layout_trash_partial(&t->layout, token, 'd', name);
 	}
 	LOG_LIMITED(LOG_WARNING, "store: %s name=%.*s reason=%s%s",
-		e->error == -EINVAL   ? "a name that is not ours, left alone"
+		e->error == -EINVAL    ? "a name that is not ours, left alone"
 		: e->error == -ENOTSUP ? "a record made by a newer version, left alone"
-		: e->is_partial	       ? "an unfinished task does not verify and is dropped"
+		: e->is_partial        ? "an unfinished task does not verify and is dropped"
 				       : "a task does not verify and is dropped",
 		STORE_ID_MAX, e->name, strerror(-e->error),
-		rc && e->error != -EINVAL && e->error != -ENOTSUP ? " (and cannot be removed)" : "");
+		rc && e->error != -EINVAL && e->error != -ENOTSUP ? " (and cannot be removed)"
+								  : "");
 }
 
 static int load_partial(struct depot *t, const struct layout_entry *e)
@@ -422,8 +423,8 @@ static uint64_t total_over_max(const struct depot *t, uint64_t more)
 								 : 0;
 }
 
-static enum store_status admit_pin(struct depot *t, const struct depot_space *s, uint64_t reserve,
-	uid_t uid, char *message)
+static enum store_status admit_pin(
+	struct depot *t, const struct depot_space *s, uint64_t reserve, uid_t uid, char *message)
 {
 	uint64_t total = s->blocks_total * s->block_size;
 	struct uid_pins *u = uid_find(t, uid);
@@ -543,8 +544,8 @@ void depot_figures(struct depot *t, struct depot_figures *f)
 	*f = (struct depot_figures){0};
 	lock(t);
 	if (!read_space(t, &f->space))
-		f->thresholds = limits_compute(
-			&t->set.limits, f->space.blocks_total, f->space.files_total);
+		f->thresholds =
+			limits_compute(&t->set.limits, f->space.blocks_total, f->space.files_total);
 	f->free_bytes = less(f->space.blocks_avail * f->space.block_size, t->promised_bytes);
 	f->task_bytes = t->task_bytes;
 	f->pinned_bytes = t->pinned_bytes;
@@ -654,13 +655,13 @@ int depot_drop_partial(struct depot *t, struct partial *p)
 	return rc == -ENOENT ? 0 : rc;
 }
 
-bool depot_find_partial(struct depot *t, const char *id, struct store_info *info,
-	uint8_t token[STORE_TOKEN_SIZE])
+bool depot_find_partial(
+	struct depot *t, const char *id, struct store_info *info, uint8_t token[STORE_TOKEN_SIZE])
 {
 	struct partial *best = NULL;
 
 	lock(t);
-	list_for_each(it, &t->partials) {
+	list_for_each (it, &t->partials) {
 		struct partial *p = list_entry(it, struct partial, link);
 
 		if (strcmp(p->info.id, id) == 0 &&
@@ -848,7 +849,7 @@ static size_t list_partials(
 {
 	uint64_t i = 0, from = *cursor & ~PARTIALS;
 
-	list_for_each(it, &t->partials) {
+	list_for_each (it, &t->partials) {
 		if (i++ < from)
 			continue;
 		if (n == max) {
@@ -910,7 +911,7 @@ static unsigned expire_partials(struct depot *t, uint64_t now)
 	char name[LAYOUT_TRASH_TEXT];
 	unsigned n = 0;
 
-	list_for_each_safe(it, &t->partials) {
+	list_for_each_safe (it, &t->partials) {
 		struct partial *p = list_entry(it, struct partial, link);
 
 		if (p->info.leased || !p->info.expires_ns || !now || p->info.expires_ns > now)

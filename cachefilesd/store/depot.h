@@ -80,7 +80,8 @@ struct depot {
 	struct map by_id, by_token;
 	struct heap lru, expiry;
 	struct list partials;
-	struct task **slots; /* for list: a stable number for each task; odd values are free slots */
+	struct task *
+		*slots; /* for list: a stable number for each task; odd values are free slots */
 	uint32_t n_slots, cap_slots, free_slot;
 
 	/* bytes on disk: of complete tasks, of those pinned, of those that could be culled; the
@@ -145,8 +146,8 @@ void depot_unlease_partial(struct depot *t, struct partial *p);
 /* depot_drop_partial - remove it, data and all; the pointer is gone. @name: its entry in trash/ */
 int depot_drop_partial(struct depot *t, struct partial *p);
 /* depot_find_partial - a partial meant for @id, unleased and newest first; the token and info */
-bool depot_find_partial(struct depot *t, const char *id, struct store_info *info,
-	uint8_t token[STORE_TOKEN_SIZE]);
+bool depot_find_partial(
+	struct depot *t, const char *id, struct store_info *info, uint8_t token[STORE_TOKEN_SIZE]);
 
 /* ---- complete tasks ---- */
 

@@ -24,7 +24,7 @@ static struct partial *first_orphan(struct depot *t)
 {
 	uint64_t now = mono_ns(t);
 
-	list_for_each(it, &t->partials) {
+	list_for_each (it, &t->partials) {
 		struct partial *p = list_entry(it, struct partial, link);
 
 		if (!p->info.leased && !p->is_failed && now - p->orphan_since_ns >= t->set.grace_ns)
@@ -166,7 +166,7 @@ static void source_begin(struct cull_source *s)
 
 	pthread_mutex_lock(&t->lock);
 	t->has_offer = false;
-	list_for_each(it, &t->partials)
+	list_for_each (it, &t->partials)
 		list_entry(it, struct partial, link)->is_failed = false;
 	for (uint32_t i = 0; i < t->n_slots; i++) {
 		struct task *k = t->slots[i];

@@ -149,8 +149,7 @@ int layout_open(struct layout *l, int dirfd, char *reason)
 	int *const fds[] = {&l->tasks, &l->incoming, &l->trash};
 	int rc;
 
-	*l = (struct layout){
-		.pieces = -1, .tasks = -1, .incoming = -1, .trash = -1, .format = -1};
+	*l = (struct layout){.pieces = -1, .tasks = -1, .incoming = -1, .trash = -1, .format = -1};
 	read_boot_id(l->boot);
 	l->pieces = make_dir(dirfd, "pieces");
 	if (l->pieces < 0) {
@@ -207,8 +206,8 @@ static int reserve_blocks(int fd, uint64_t reserve)
 	return errno == EOPNOTSUPP || errno == ENOSYS ? 0 : -errno;
 }
 
-int layout_create(
-	struct layout *l, struct record *r, uint64_t reserve, int *data, int *read_only, int *record)
+int layout_create(struct layout *l, struct record *r, uint64_t reserve, int *data, int *read_only,
+	int *record)
 {
 	_cleanup_fd_ int dir = -1, d = -1, ro = -1, m = -1;
 	char name[LAYOUT_TOKEN_TEXT];
@@ -308,8 +307,8 @@ int layout_recheck(struct layout *l, struct record *r, int data, int record, uin
 	if (!buf)
 		return -ENOMEM;
 	for (uint32_t first = 0; first < r->info.n_pieces; first += AT_ONCE) {
-		uint32_t n = r->info.n_pieces - first < AT_ONCE ? r->info.n_pieces - first
-								: AT_ONCE;
+		uint32_t n =
+			r->info.n_pieces - first < AT_ONCE ? r->info.n_pieces - first : AT_ONCE;
 
 		rc = record_read_pieces(record, r, first, n, p);
 		if (rc)
@@ -324,8 +323,8 @@ int layout_recheck(struct layout *l, struct record *r, int data, int record, uin
 			if (!p[i].present)
 				continue;
 			while (left) {
-				ssize_t got = fd_pread_full(
-					data, buf, left < CHUNK ? left : CHUNK, off);
+				ssize_t got =
+					fd_pread_full(data, buf, left < CHUNK ? left : CHUNK, off);
 
 				if (got <= 0)
 					break; /* an unreadable piece is a piece less */
@@ -413,8 +412,8 @@ static uint64_t bytes_of(const struct stat *st)
 	return (uint64_t)st->st_blocks * 512;
 }
 
-int layout_commit(struct layout *l, struct record *r, int record, bool punch, bool verity,
-	uint64_t *bytes)
+int layout_commit(
+	struct layout *l, struct record *r, int record, bool punch, bool verity, uint64_t *bytes)
 {
 	_cleanup_fd_ int dir = -1, data = -1, shard = -1;
 	char name[LAYOUT_TOKEN_TEXT], trashed[LAYOUT_TRASH_TEXT];
@@ -515,8 +514,8 @@ int layout_rewrite(struct layout *l, const char *id, struct record *r,
 
 void layout_used(int data, uint64_t used_ns)
 {
-	struct timespec ts[2] = {{.tv_sec = (time_t)(used_ns / SECOND),
-					 .tv_nsec = (long)(used_ns % SECOND)},
+	struct timespec ts[2] = {
+		{.tv_sec = (time_t)(used_ns / SECOND), .tv_nsec = (long)(used_ns % SECOND)},
 		{.tv_nsec = UTIME_OMIT}};
 
 	/* only the order of culling after a restart suffers */

@@ -40,8 +40,8 @@ int layout_token_parse(const char *text, uint8_t token[STORE_TOKEN_SIZE]);
  * bytes, and the record @r (token and boot are filled in here: token random). Descriptors are the
  * caller's: data read-write and a second one read-only, record read-write. Nothing is left behind
  * on failure. */
-int layout_create(
-	struct layout *l, struct record *r, uint64_t reserve, int *data, int *read_only, int *record);
+int layout_create(struct layout *l, struct record *r, uint64_t reserve, int *data, int *read_only,
+	int *record);
 /* layout_attach - open an existing partial the same way. The record is read into @r. -EBADMSG when
  * it does not verify or belongs to another token. */
 int layout_attach(struct layout *l, const uint8_t token[STORE_TOKEN_SIZE], struct record *r,
@@ -59,8 +59,8 @@ int layout_recheck(struct layout *l, struct record *r, int data, int record, uin
  * complete and durable, renamed. -ETXTBSY: somebody has the data open for writing. -EBADMSG: the
  * data file has another size than the record says. @punch: give back blocks that were reserved and
  * not written. @bytes: what the task occupies then. */
-int layout_commit(struct layout *l, struct record *r, int record, bool punch, bool verity,
-	uint64_t *bytes);
+int layout_commit(
+	struct layout *l, struct record *r, int record, bool punch, bool verity, uint64_t *bytes);
 /* layout_open_task - read-only descriptors of a complete task; @record may be NULL */
 int layout_open_task(struct layout *l, const char *id, int *data, int *record);
 /* layout_rewrite - change the header of a complete task's record: it is read into @r, @change alters

@@ -93,8 +93,8 @@ static void answer(struct session *c, const struct proto_request *rq, enum store
 
 static void no_such_task(struct session *c, const struct proto_request *rq)
 {
-	session_say(c, rq->type, rq->number, STORE_NOT_FOUND, "task %s is not in the store",
-		rq->id);
+	session_say(
+		c, rq->type, rq->number, STORE_NOT_FOUND, "task %s is not in the store", rq->id);
 }
 
 static void no_such_lease(struct session *c, const struct proto_request *rq)
@@ -176,8 +176,8 @@ static void give_partial(struct job *j, struct partial *p)
 	if (l->is_closing)
 		lease_end(l);
 	else
-		session_reply(c, &r, take_fd(&j->data), take_fd(&j->record_ro),
-			take_fd(&j->read_only));
+		session_reply(
+			c, &r, take_fd(&j->data), take_fd(&j->record_ro), take_fd(&j->read_only));
 	job_free(j);
 }
 
@@ -254,8 +254,8 @@ static bool create_try(struct job *j)
 	struct server *s = j->session->server;
 	char message[STORE_MESSAGE_MAX];
 	uint64_t wanted_free;
-	enum store_status st = depot_admit(
-		s->depot, j->reserve, j->pin, j->rec.info.uid, &wanted_free, message);
+	enum store_status st =
+		depot_admit(s->depot, j->reserve, j->pin, j->rec.info.uid, &wanted_free, message);
 
 	if (st == STORE_NO_SPACE)
 		return create_wait(j, wanted_free, message);
@@ -360,7 +360,8 @@ static void do_create(struct session *c, const struct proto_request *rq)
 	}
 	if (create_exists(c, rq))
 		return;
-	if (s->set.client_max_bytes && c->reserved_bytes + rq->reserve_bytes > s->set.client_max_bytes) {
+	if (s->set.client_max_bytes &&
+		c->reserved_bytes + rq->reserve_bytes > s->set.client_max_bytes) {
 		session_say(c, rq->type, rq->number, STORE_LIMIT,
 			"this client has %" PRIu64 " bytes reserved and may have %" PRIu64
 			" (client_max_reserve)",
@@ -409,8 +410,8 @@ static int attach_work(void *arg)
 	struct job *j = arg;
 	struct layout *l = &j->session->server->depot->layout;
 	struct record_piece p[64];
-	int rc = layout_attach(l, j->lease->partial->token, &j->rec, &j->data, &j->read_only,
-		&j->record);
+	int rc = layout_attach(
+		l, j->lease->partial->token, &j->rec, &j->data, &j->read_only, &j->record);
 
 	if (!rc && !layout_is_this_boot(l, &j->rec))
 		rc = layout_recheck(l, &j->rec, j->read_only, j->record, &j->n_cleared);
@@ -549,8 +550,8 @@ static int commit_work(void *arg)
 	struct job *j = arg;
 	struct depot *t = j->session->server->depot;
 
-	return layout_commit(&t->layout, &j->rec, j->lease->record, j->punch, t->set.verity,
-		&j->bytes);
+	return layout_commit(
+		&t->layout, &j->rec, j->lease->record, j->punch, t->set.verity, &j->bytes);
 }
 
 static void commit_retry_parked(struct server *s)
@@ -630,8 +631,8 @@ static void commit_try(struct job *j)
 {
 	struct server *s = j->session->server;
 	struct store_info info;
-	enum store_status st = depot_commit_begin(s->depot, j->rec.info.id,
-		j->rec.info.fingerprint, &j->task, &info);
+	enum store_status st = depot_commit_begin(
+		s->depot, j->rec.info.id, j->rec.info.fingerprint, &j->task, &info);
 	struct proto_reply r = {.type = j->type, .number = j->number, .status = st};
 
 	switch (st) {
@@ -673,9 +674,8 @@ static void do_commit(struct session *c, const struct proto_request *rq)
 	if (!l)
 		return;
 	if (l->partial->info.n_present != l->partial->info.n_pieces) {
-		session_say(c, rq->type, rq->number, STORE_INVALID,
-			"%u of %u pieces are present", l->partial->info.n_present,
-			l->partial->info.n_pieces);
+		session_say(c, rq->type, rq->number, STORE_INVALID, "%u of %u pieces are present",
+			l->partial->info.n_present, l->partial->info.n_pieces);
 		return;
 	}
 	j = job_new(c, rq);
@@ -708,8 +708,8 @@ static void do_abort(struct session *c, const struct proto_request *rq)
 	l->partial = NULL;
 	lease_forget(l);
 	server_reap(c->server);
-	session_say(c, rq->type, rq->number, rc ? STORE_IO : STORE_OK, "%s",
-		rc ? strerror(-rc) : "");
+	session_say(
+		c, rq->type, rq->number, rc ? STORE_IO : STORE_OK, "%s", rc ? strerror(-rc) : "");
 }
 
 static void do_release(struct session *c, const struct proto_request *rq)

@@ -46,8 +46,8 @@ static void on_accept(struct loop_op *op, int res)
 			LOG_LIMITED(LOG_WARNING, "store: too many clients, one was turned away");
 			refuse(res, "too many clients");
 		} else if ((rc = session_new(s, res))) {
-			refuse(res, rc == -EACCES ? "this user may not use the store"
-						  : strerror(-rc));
+			refuse(res,
+				rc == -EACCES ? "this user may not use the store" : strerror(-rc));
 		}
 	} else if (res != -ECONNABORTED) {
 		LOG_LIMITED(LOG_ERR, "store: cannot accept a client reason=%s", strerror(-res));
@@ -70,7 +70,7 @@ void server_listen(struct server *s, int fd)
 
 static void drop_slow(struct server *s, uint64_t now)
 {
-	list_for_each_safe(it, &s->sessions) {
+	list_for_each_safe (it, &s->sessions) {
 		struct session *c = list_entry(it, struct session, link);
 		uint64_t since = session_oldest_out(c);
 
@@ -81,7 +81,7 @@ static void drop_slow(struct server *s, uint64_t now)
 
 static void time_out_waiting(struct server *s, uint64_t now)
 {
-	list_for_each_safe(it, &s->waiting) {
+	list_for_each_safe (it, &s->waiting) {
 		struct job *j = list_entry(it, struct job, link);
 
 		if (j->deadline_ns <= now) {
@@ -232,7 +232,7 @@ void server_stop(struct server *s, void (*done)(void *arg), void *arg)
 	s->is_stopping = true;
 	loop_cancel(s->loop, &s->accept);
 	loop_cancel(s->loop, &s->timer);
-	list_for_each_safe(it, &s->sessions)
+	list_for_each_safe (it, &s->sessions)
 		session_close(list_entry(it, struct session, link), NULL);
 	server_session_gone(s);
 }
@@ -255,10 +255,9 @@ void server_reload(struct server *s, const struct server_settings *set)
 
 void server_broadcast(struct server *s, enum store_event e)
 {
-	list_for_each_safe(it, &s->sessions) {
+	list_for_each_safe (it, &s->sessions) {
 		struct session *c = list_entry(it, struct session, link);
-		struct proto_reply r = {
-			.type = PROTO_EVENT, .mask = PROTO_R_EVENT, .event = e};
+		struct proto_reply r = {.type = PROTO_EVENT, .mask = PROTO_R_EVENT, .event = e};
 
 		/* to a client that is behind with reading, news is not worth memory */
 		if (!c->is_closed && c->n_outs < SERVER_REQUESTS)

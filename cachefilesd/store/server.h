@@ -19,8 +19,8 @@
 
 #define SERVER_SESSIONS 256
 #define SERVER_REQUESTS 128 /* in flight and unread replies, each session */
-#define SERVER_LEASES	8192 /* each session */
-#define SERVER_SLOW_NS	30000000000ull
+#define SERVER_LEASES   8192 /* each session */
+#define SERVER_SLOW_NS  30000000000ull
 
 struct loop;
 struct server;

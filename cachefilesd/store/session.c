@@ -156,14 +156,14 @@ void session_close(struct session *c, const char *why)
 		else
 			lease_end(l);
 	}
-	list_for_each_safe(it, &c->server->waiting) {
+	list_for_each_safe (it, &c->server->waiting) {
 		struct job *j = list_entry(it, struct job, link);
 		if (j->session == c) {
 			list_del(&j->link);
 			request_drop(j);
 		}
 	}
-	list_for_each_safe(it, &c->server->parked) {
+	list_for_each_safe (it, &c->server->parked) {
 		struct job *j = list_entry(it, struct job, link);
 		if (j->session == c) {
 			list_del(&j->link);

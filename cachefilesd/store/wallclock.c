@@ -32,9 +32,9 @@ static void doubt(struct wallclock *w, struct wallclock_now now)
 void wallclock_start(struct wallclock *w, uint64_t recorded_ns, struct wallclock_now now)
 {
 	*w = (struct wallclock){.believed_ns = recorded_ns, .at_mono_ns = now.mono_ns};
-	if (!recorded_ns || (now.wall_ns >= recorded_ns &&
-				    (now.is_synchronized ||
-					    now.wall_ns - recorded_ns <= JUMP_AT_BOOT)))
+	if (!recorded_ns ||
+		(now.wall_ns >= recorded_ns &&
+			(now.is_synchronized || now.wall_ns - recorded_ns <= JUMP_AT_BOOT)))
 		believe(w, now);
 	else
 		doubt(w, now);

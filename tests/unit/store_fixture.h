@@ -214,7 +214,7 @@ static inline void call_close(struct call *c)
 	c->r.read_fd = fd_close(c->r.read_fd);
 }
 
-#define CALL(f, c, call, ...)                                                                        \
+#define CALL(f, c, call, ...)                                                                      \
 	do {                                                                                       \
 		memset((c), 0, sizeof(*(c)));                                                      \
 		(c)->op.fn = call_done;                                                            \
@@ -251,8 +251,8 @@ static inline enum store_status put_task(struct fixture *f, const char *id, cons
 	for (size_t off = 0; off < len; off += piece_length, n++) {
 		size_t k = len - off < piece_length ? len - off : piece_length;
 
-		p[n] = (struct store_piece){(uint32_t)n,
-			digest_crc32(0, (const uint8_t *)data + off, k)};
+		p[n] = (struct store_piece){
+			(uint32_t)n, digest_crc32(0, (const uint8_t *)data + off, k)};
 	}
 	CALL(f, c, store_pieces, lease, p, n);
 	assert_int_equal(c->r.status, STORE_OK);

@@ -2,7 +2,8 @@
 /* test_store.c — the piece store through its socket: tasks live, are read, pinned, removed, survive */
 #include "store_fixture.h"
 
-static const char hello[] = "the quick brown fox jumps over the lazy dog, again and again and again";
+static const char hello[] =
+	"the quick brown fox jumps over the lazy dog, again and again and again";
 
 static void a_task_travels(void **state)
 {
