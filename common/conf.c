@@ -332,6 +332,7 @@ static bool check_section(struct parse *p, const char *s, size_t len)
 	}
 	report(p, "unknown section [%.*s]; known are %s", len < 60 ? (int)len : 60, s,
 		buf_str(&known));
+	p->errors->failed |= known.failed;
 	buf_fini(&known);
 	return false;
 }
@@ -408,35 +409,39 @@ static char *read_line(char *out, int cap, void *stream)
 	return out;
 }
 
+static void report_unknown(struct parse *p, const char *section, const char *name)
+{
+	struct buf known = {0};
+
+	for (size_t i = 0; i < p->n; i++)
+		if (!strcmp(p->opts[i].section, section))
+			buf_addf(&known, "%s%s", known.len ? ", " : "", p->opts[i].key);
+	p->errors->failed |= known.failed;
+	if (known.len)
+		report(p, "unknown key \"%.60s\" in [%s]; known are %s", name, section,
+			buf_str(&known));
+	else
+		report(p, "\"%.60s\" stands before any [section]", name);
+	buf_fini(&known);
+}
+
 static int handle(void *user, const char *section, const char *name, const char *value)
 {
 	struct parse *p = user;
 	const struct conf_option *o = NULL;
 	char reason[NUM_REASON] = "";
-	struct buf known = {0};
 	bool seen;
 	size_t i;
 	int r;
 
-	for (i = 0; i < p->n; i++) {
-		if (strcmp(p->opts[i].section, section) != 0)
-			continue;
-		if (!strcmp(p->opts[i].key, name)) {
+	for (i = 0; i < p->n && !o; i++)
+		if (!strcmp(p->opts[i].section, section) && !strcmp(p->opts[i].key, name))
 			o = &p->opts[i];
-			break;
-		}
-		buf_addf(&known, "%s%s", known.len ? ", " : "", p->opts[i].key);
-	}
 	if (!o) {
-		if (known.len)
-			report(p, "unknown key \"%.60s\" in [%s]; known are %s", name, section,
-				buf_str(&known));
-		else
-			report(p, "\"%.60s\" stands before any [section]", name);
-		buf_fini(&known);
+		report_unknown(p, section, name);
 		return 1;
 	}
-	buf_fini(&known);
+	i = (size_t)(o - p->opts);
 	seen = p->origins[i].line != 0;
 	if (seen && o->type != CONF_LIST) {
 		report(p, "%s is set twice, first in line %u; remove one of the two", name,

@@ -71,9 +71,8 @@ struct broker_call {
 	char *early_text;
 	struct msghdr msg;
 	struct iovec iov;
-	union {
-		struct cmsghdr align;
-		char bytes[CMSG_SPACE(FD_PASS_MAX * sizeof(int))];
+	struct {
+		_Alignas(struct cmsghdr) char bytes[CMSG_SPACE(FD_PASS_MAX * sizeof(int))];
 	} control;
 	uint8_t reply[BROKER_REPLY_MAX + 1]; /* one more shows a reply that is too long */
 };

@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/conf.h"
 #include "common/num.h"
+#include "tests/lib/oom.h"
 
 struct target {
 	char *name, *peers;
@@ -227,6 +228,35 @@ static void a_wrong_table_is_told(void **state)
 	assert_int_equal(conf_defaults(wrong, ARRAY_SIZE(wrong), &t), -EINVAL);
 }
 
+static void survives_every_failed_allocation(void **state)
+{
+	static const char text[] = "[main]\nname = n\nbad = 1\n[disk]\npeers = p\npeers = q\n";
+	unsigned n_failed = 0;
+
+	OOM_FOR_EACH(n)
+	{
+		struct buf errors = {0};
+		struct target t;
+		int r = conf_defaults(options, N, &t);
+
+		if (r == 0) {
+			r = conf_parse(options, N, &t, "f", text, strlen(text), NULL, &errors);
+			oom_stop();
+			assert_true(r == 1 || r == -ENOMEM);
+			assert_int_equal(r == -ENOMEM, oom_hit());
+			conf_fini(options, N, &t);
+		} else {
+			assert_int_equal(r, -ENOMEM);
+		}
+		oom_stop();
+		n_failed += oom_hit();
+		buf_fini(&errors);
+	}
+#ifndef WITH_SAN
+	assert_true(n_failed > 5);
+#endif
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -237,6 +267,7 @@ int main(void)
 		cmocka_unit_test(errors_are_bounded),
 		cmocka_unit_test(sets_one_value),
 		cmocka_unit_test(a_wrong_table_is_told),
+		cmocka_unit_test(survives_every_failed_allocation),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,7 +11,9 @@
 #include <cmocka.h>
 
 #include "common/cleanup.h"
+#include "common/heap.h"
 #include "common/map.h"
+#include "tests/lib/oom.h"
 
 struct item {
 	struct map_node node;
@@ -79,11 +81,44 @@ static void keys_are_bytes(void **state)
 	map_fini(&m);
 }
 
+static void survives_failed_growth(void **state)
+{
+	enum { N = 200 };
+
+	OOM_FOR_EACH(n)
+	{
+		struct heap_node deadlines[N];
+		struct item items[N];
+		struct map m = {0};
+		struct heap h = {0};
+		size_t n_in = 0, n_heap = 0;
+
+		for (int i = 0; i < N; i++) {
+			int r;
+
+			snprintf(items[i].key, sizeof(items[i].key), "%d", i);
+			r = map_insert(&m, &items[i].node, items[i].key, strlen(items[i].key));
+			assert_true(r == 0 || (r == -ENOMEM && oom_hit() && !m.n));
+			n_in += r == 0;
+			r = heap_insert(&h, &deadlines[i], 1000 - (uint64_t)i);
+			assert_true(r == 0 || (r == -ENOMEM && oom_hit()));
+			n_heap += r == 0;
+		}
+		oom_stop();
+		assert_int_equal(m.n, n_in);
+		assert_int_equal(h.n, n_heap);
+		assert_true(n_in >= N - 1 && n_heap >= N - 1);
+		map_fini(&m);
+		heap_fini(&h);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(holds_many),
 		cmocka_unit_test(keys_are_bytes),
+		cmocka_unit_test(survives_failed_growth),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

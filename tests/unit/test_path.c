@@ -19,6 +19,7 @@
 
 #include "common/cleanup.h"
 #include "common/path.h"
+#include "tests/lib/oom.h"
 
 struct place {
 	char dir[64];
@@ -252,6 +253,35 @@ static void removes_many(void **state)
 	assert_int_equal(n, 100 * 50 + 100 + 1);
 }
 
+/* short of memory: an error, nothing followed or lost, and the rest goes the next time */
+static void removes_after_being_short_of_memory(void **state)
+{
+	struct place *p = *state;
+	unsigned n_failed = 0;
+
+	OOM_FOR_EACH(n)
+	{
+		int r;
+
+		oom_stop();
+		mkdirat(p->fd, "t", 0700);
+		mkdirat(p->fd, "t/a", 0700);
+		mkdirat(p->fd, "t/a/b", 0700);
+		mkdirat(p->fd, "t/c", 0700);
+		touch(p->fd, "t/a/b/file");
+		oom_start(n);
+		r = path_remove_tree(p->fd, "t", NULL);
+		oom_stop();
+		assert_true(r == 0 || oom_hit());
+		assert_int_equal(exists(p->fd, "t"), r != 0);
+		n_failed += r != 0;
+	}
+	assert_false(exists(p->fd, "t"));
+#ifndef WITH_SAN
+	assert_true(n_failed > 5);
+#endif
+}
+
 /* in a child with its own mount namespace: a mount inside of the tree stays whole */
 static void does_not_cross_a_mount(void **state)
 {
@@ -345,6 +375,7 @@ int main(void)
 		T(removes_odd_names_and_follows_nothing),
 		T(removes_any_depth_with_few_descriptors),
 		T(removes_many),
+		T(removes_after_being_short_of_memory),
 		T(does_not_cross_a_mount),
 		T(goes_on_after_a_failure),
 	};

@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* oom.c — see oom.h; glibc sends its own calls of malloc() (strdup, fopen …) through these too */
+#include "tests/lib/oom.h"
+
+#include <errno.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+static _Thread_local struct {
+	unsigned left; /* 0 = nothing fails; 1 = the next one does */
+	bool hit;
+} oom;
+
+void oom_start(unsigned nth)
+{
+	oom.hit = false;
+	oom.left = nth;
+}
+
+void oom_stop(void)
+{
+	oom.left = 0;
+}
+
+bool oom_hit(void)
+{
+	return oom.hit;
+}
+
+#ifndef WITH_SAN
+void *__libc_malloc(size_t n);
+void *__libc_calloc(size_t n, size_t size);
+void *__libc_realloc(void *p, size_t n);
+
+static bool fails(void)
+{
+	if (!oom.left || --oom.left)
+		return false;
+	oom.hit = true;
+	errno = ENOMEM;
+	return true;
+}
+
+__attribute__((visibility("default"))) void *malloc(size_t n)
+{
+	return fails() ? NULL : __libc_malloc(n);
+}
+
+__attribute__((visibility("default"))) void *calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __libc_calloc(n, size);
+}
+
+__attribute__((visibility("default"))) void *realloc(void *p, size_t n)
+{
+	return fails() ? NULL : __libc_realloc(p, n);
+}
+#endif
