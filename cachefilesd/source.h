@@ -35,7 +35,8 @@ struct cull_source_ops {
 	/* oldest - nanoseconds since the Epoch of the candidate that would go next. Trash, expired
 	 * tasks and orphaned partials report 0: they always go first. @used_ns is set on READY. */
 	enum cull_offer (*oldest)(struct cull_source *s, uint64_t *used_ns);
-	/* recheck - is the candidate still as old as offered, and free? CULL_FREED = yes, go on */
+	/* recheck - is the candidate still as old as offered, and free? CULL_FREED = yes, go on to
+	 * remove(). Any other outcome takes it off the offer (NEWER: offers it with its new time) */
 	enum cull_outcome (*recheck)(struct cull_source *s);
 	/* remove - the candidate that oldest() named; takes it off the offer whatever the outcome.
 	 * @freed_bytes, @label (what it was, for the eviction record) are always set. */

@@ -143,9 +143,15 @@ struct removal {
 	dev_t dev;
 	unsigned long n_removed;
 	int error; /* the first */
+	const atomic_bool *stop;
 };
 
 #define MAX_PASSES 16
+
+static bool is_stopped(const struct removal *rm)
+{
+	return rm->stop && atomic_load_explicit(rm->stop, memory_order_relaxed);
+}
 
 static void note(struct removal *rm, int err)
 {
@@ -242,7 +248,7 @@ static void empty_pass(struct removal *rm)
 		fd_close(fd);
 		return;
 	}
-	for (;;) {
+	while (!is_stopped(rm)) {
 		struct dirent *e;
 
 		errno = 0;
@@ -344,7 +350,13 @@ static bool is_empty(int fd)
 
 int path_remove_tree(int dirfd, const char *name, unsigned long *n_removed)
 {
-	struct removal rm = {.fd = -1};
+	return path_remove_tree_until(dirfd, name, n_removed, NULL);
+}
+
+int path_remove_tree_until(
+	int dirfd, const char *name, unsigned long *n_removed, const atomic_bool *stop)
+{
+	struct removal rm = {.fd = -1, .stop = stop};
 	int r;
 
 	if (n_removed)
@@ -364,6 +376,10 @@ int path_remove_tree(int dirfd, const char *name, unsigned long *n_removed)
 	}
 	empty_pass(&rm);
 	for (;;) {
+		if (is_stopped(&rm)) {
+			note(&rm, -ECANCELED);
+			break;
+		}
 		if (rm.at->n_subdirs) {
 			enter_next(&rm);
 			continue;

@@ -8,6 +8,7 @@
 #ifndef COMMON_PATH_H
 #define COMMON_PATH_H
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -25,5 +26,8 @@ bool path_is_dots(const char *name);
  * never follows, never crosses a device. Returns 0 or the first -errno after trying everything.
  * *n_removed (may be NULL) counts entries removed. */
 int path_remove_tree(int dirfd, const char *name, unsigned long *n_removed);
+/* path_remove_tree_until - the same, given up with -ECANCELED when *stop becomes true */
+int path_remove_tree_until(
+	int dirfd, const char *name, unsigned long *n_removed, const atomic_bool *stop);
 
 #endif
