@@ -2,10 +2,12 @@
 #include "p2p/place.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -55,7 +57,10 @@ static void next_step(struct place *p)
 
 static int check_slice(struct place *p, uint64_t pos, uint64_t n)
 {
-	int fd = p->w.to >= 0 ? p->w.to : p->w.from;
+	int fd = p->w.to, mode = fd >= 0 ? fcntl(fd, F_GETFL) & O_ACCMODE : O_WRONLY;
+
+	if (mode == O_WRONLY) /* cannot be read back */
+		fd = p->w.from;
 
 	while (n && !atomic_load(&p->stop)) {
 		size_t k = n < BUFFER_BYTES ? (size_t)n : BUFFER_BYTES;
@@ -76,6 +81,7 @@ static int work(void *arg)
 {
 	struct place *p = arg;
 	uint64_t pos = atomic_load(&p->pos), n = p->w.length - pos;
+	struct stat st;
 	int r;
 
 	if (n > SLICE_BYTES)
@@ -86,6 +92,12 @@ static int work(void *arg)
 			next_step(p);
 			return 0;
 		}
+		/* Asked here and not on the loop: the file system behind a caller's descriptor
+		 * may take its time. */
+		if (fstat(p->w.to, &st) < 0)
+			return -errno;
+		if (!S_ISREG(st.st_mode))
+			return -ENOTSUP;
 		/* an output that is reused must not keep what it had */
 		if (ftruncate(p->w.to, 0) < 0)
 			return -errno;
@@ -134,6 +146,8 @@ static void on_work(struct loop_op *op, int res)
 		outcome_set(&why, RPC_CANCELLED, "cancelled");
 	} else if (res == -ENODATA) {
 		outcome_set(&why, RPC_DATA_LOSS, "the data in the store is shorter than the task");
+	} else if (res == -ENOTSUP) {
+		outcome_set(&why, RPC_INVALID_ARGUMENT, "the output is not a regular file");
 	} else if (res < 0) {
 		outcome_set(&why, status_from_errno(-res), "the output cannot be written: %s",
 			strerror(-res));

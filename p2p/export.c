@@ -1,0 +1,842 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ *  OUTPUT ─▶ OPENING ─▶ STREAMING ─▶ PLACING ─▶ NAMING ─▶ OVER
+ *  (broker)  (task or fetch)  (events)   (bytes)   (broker)
+ *
+ * The output is opened first: a directory that may not be written fails before a byte is fetched.
+ * The call may go at any moment (export_ended); the struct goes when what it has in flight is back.
+ */
+#include "p2p/export.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/digest.h"
+#include "common/fd.h"
+#include "common/list.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/num.h"
+#include "common/rpc/pbc.h"
+#include "common/rpc/rpc.h"
+#include "p2p/api/dfdaemon.pb-c.h"
+#include "p2p/api/methods.h"
+#include "p2p/broker/client.h"
+#include "p2p/fetch.h"
+#include "p2p/local.h"
+#include "p2p/piece.h"
+#include "p2p/place.h"
+#include "p2p/tasks.h"
+
+#define QUEUE_BYTES (256u << 10) /* of events without content */
+#define SECOND      UINT64_C(1000000000)
+
+struct exports {
+	struct exports_config c;
+	struct list all, waiters; /* waiters: for room in content_bytes */
+	unsigned n_running;
+	size_t content_bytes;
+	struct exports_stats stats;
+	bool is_closing;
+};
+
+enum export_state { OUTPUT, OPENING, STREAMING, PLACING, NAMING, PINNING, OVER };
+
+struct export
+{
+	struct exports *es;
+	struct list link, waiter;
+	enum export_state state;
+	struct rpc_call *call; /* NULL when it has gone */
+	char id[TASK_ID_SIZE], peer_id[PEER_ID_SIZE];
+	bool persistent, need_content, force_link, overwrite, has_digest;
+	char *tag, *application, *path; /* owned */
+	enum digest_algorithm algorithm;
+	char digest[DIGEST_TEXT];
+	uint64_t began;
+	int out_fd; /* owned; -1 none */
+	struct broker_call *broker_call;
+	struct broker_output *output;
+	struct task_open open;
+	bool is_opening;
+	struct fetch_join join;
+	bool is_joined, is_whole; /* whole: complete and durable here */
+	struct task *task;
+	struct task_watch watch;
+	bool is_watching;
+	uint64_t *sent; /* bit map */
+	uint64_t *local; /* pieces that were here before; NULL: all */
+	uint32_t n_sent, next;
+	struct loop_op read;
+	uint8_t *message; /* being read into */
+	size_t message_len, content_at;
+	uint32_t reading;
+	size_t charged; /* of content_bytes */
+	struct place *place;
+	enum place_how how;
+	bool want_link, is_linked;
+	struct local_change *pin;
+};
+
+static void stream(struct export *e);
+static void settle(struct export *e);
+static void open_output(struct export *e);
+
+/* ---- ending -------------------------------------------------------------------------------- */
+
+static void uncharge(struct export *e)
+{
+	struct exports *es = e->es;
+	struct list *n;
+
+	if (!e->charged)
+		return;
+	es->content_bytes -= e->charged;
+	e->charged = 0;
+	n = list_pop(&es->waiters);
+	if (n)
+		stream(list_entry(n, struct export, waiter));
+}
+
+static void release(struct export *e)
+{
+	if (e->is_opening)
+		task_open_cancel(&e->open);
+	e->is_opening = false;
+	if (e->is_joined)
+		fetch_leave(&e->join);
+	e->is_joined = false;
+	if (e->broker_call)
+		broker_call_cancel(e->broker_call);
+	e->broker_call = NULL;
+	if (e->output)
+		e->output = broker_output_abort(e->output);
+	if (e->is_watching)
+		task_unwatch(&e->watch);
+	e->is_watching = false;
+	if (e->place)
+		place_cancel(e->place);
+	if (e->pin) {
+		local_change_forget(e->pin);
+		e->pin = NULL;
+	}
+	list_del(&e->waiter);
+}
+
+static void settle(struct export *e)
+{
+	if (e->call || e->place || loop_op_is_active(&e->read) || e->state != OVER)
+		return;
+	list_del(&e->link);
+	e->es->n_running--;
+	task_unref(e->task);
+	fd_close(e->out_fd);
+	free(e->message);
+	free(e->sent);
+	free(e->local);
+	free(e->tag);
+	free(e->application);
+	free(e->path);
+	free(e);
+}
+
+static void end(struct export *e, int status, const char *fmt, ...)
+	__attribute__((format(printf, 3, 4)));
+
+static void end(struct export *e, int status, const char *fmt, ...)
+{
+	struct exports *es = e->es;
+	char text[STATUS_TEXT];
+	uint64_t ms = (loop_now(es->c.loop) - e->began) / (SECOND / 1000);
+	const char *how = e->is_linked ? "hardlink" : place_how_name(e->how);
+	va_list ap;
+
+	if (e->state == OVER)
+		return;
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	release(e);
+	e->state = OVER;
+	if (status == RPC_OK) {
+		es->stats.n_done++;
+		es->stats.bytes += e->task ? e->task->length : 0;
+		es->stats.n_linked += e->is_linked;
+		es->stats.n_reflinked += e->how == PLACE_REFLINK;
+		es->stats.n_copied += e->how == PLACE_COPY;
+		log_info("export: done id=%s bytes=%" PRIu64 " ms=%" PRIu64 " how=%s", e->id,
+			e->task ? e->task->length : 0, ms, how);
+	} else {
+		es->stats.n_failed++;
+		log_info("export: failed id=%s status=%s ms=%" PRIu64 " why=\"%s\"", e->id,
+			rpc_status_name(status), ms, text);
+	}
+	if (!e->call) {
+		settle(e);
+		return;
+	}
+	if (status == RPC_OK && (e->is_linked || e->how != PLACE_NOTHING))
+		rpc_call_trailer(e->call, META_PLACED, how);
+	rpc_call_finish(e->call, status, "%s", text); /* export_ended() settles */
+}
+
+/* ---- the whole ----------------------------------------------------------------------------- */
+
+static void on_pinned(void *arg, const struct outcome *why)
+{
+	struct export *e = arg;
+
+	e->pin = NULL;
+	end(e, why->status, "%s", why->text);
+}
+
+static void finished(struct export *e)
+{
+	if (!e->persistent) {
+		end(e, RPC_OK, "%s", "");
+		return;
+	}
+	e->state = PINNING;
+	e->pin = local_pin(e->es->c.local, e->id, true, on_pinned, e);
+	if (!e->pin)
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+static void on_named(void *arg, int status, const char *message)
+{
+	struct export *e = arg;
+
+	e->broker_call = NULL;
+	if (status == RPC_OK)
+		finished(e);
+	else
+		end(e, status, "%s", message);
+}
+
+static void on_linked(void *arg, int status, const char *message)
+{
+	struct export *e = arg;
+
+	e->broker_call = NULL;
+	if (status == RPC_OK) {
+		e->is_linked = true;
+		finished(e);
+	} else if (e->force_link || status == RPC_ALREADY_EXISTS ||
+		   status == RPC_PERMISSION_DENIED) {
+		end(e, status, "%s", message);
+	} else { /* another file system, most likely */
+		e->want_link = false;
+		open_output(e);
+	}
+}
+
+static void on_placed(void *arg, const struct outcome *why, enum place_how how)
+{
+	struct export *e = arg;
+	struct broker_output *o = e->output;
+
+	e->place = NULL;
+	if (e->state == OVER) {
+		settle(e);
+		return;
+	}
+	if (why->status != RPC_OK) {
+		end(e, why->status, "%s", why->text);
+		return;
+	}
+	e->how = how;
+	e->state = NAMING;
+	if (e->want_link) {
+		e->broker_call = broker_link(e->es->c.broker, rpc_call_peer(e->call)->fd,
+			e->task->read_fd, e->path, e->overwrite, 0, on_linked, e);
+	} else if (o) {
+		e->output = NULL;
+		e->broker_call = broker_output_place(o, 0, on_named, e);
+	} else {
+		finished(e);
+		return;
+	}
+	if (!e->broker_call)
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+static void place(struct export *e)
+{
+	struct place_want w = {
+		.from = e->task->read_fd,
+		.to = e->out_fd,
+		.length = e->task->length,
+		.has_digest = e->has_digest,
+		.algorithm = e->algorithm,
+	};
+
+	e->state = PLACING;
+	snprintf(w.digest, sizeof(w.digest), "%s", e->digest);
+	e->place = place_start(e->es->c.loop, &w, on_placed, e);
+	if (!e->place)
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+/* ---- events -------------------------------------------------------------------------------- */
+
+static int send_started(struct export *e)
+{
+	Dfdaemon__V2__DownloadPersistentCacheTaskResponse m =
+		DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_RESPONSE__INIT;
+	Dfdaemon__V2__DownloadPersistentCacheTaskStartedResponse s =
+		DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_STARTED_RESPONSE__INIT;
+	_cleanup_buf_ struct buf b = {0};
+
+	s.has_content_length = true;
+	s.content_length = e->task->length;
+	m.host_id = (char *)e->es->c.host_id;
+	m.task_id = e->id;
+	m.peer_id = e->peer_id;
+	m.response_case =
+		DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_RESPONSE__RESPONSE_DOWNLOAD_PERSISTENT_CACHE_TASK_STARTED_RESPONSE;
+	m.download_persistent_cache_task_started_response = &s;
+	if (pbc_pack(&m.base, &b) < 0)
+		return -ENOMEM;
+	return rpc_call_send(e->call, b.data, b.len);
+}
+
+static size_t varint(uint8_t *out, uint64_t v)
+{
+	size_t n = 0;
+
+	do {
+		out[n++] = (uint8_t)(v | (v > 127 ? 0x80 : 0));
+		v >>= 7;
+	} while (v);
+	return n;
+}
+
+static void add_field(struct buf *b, unsigned number, uint64_t len)
+{
+	uint8_t v[20];
+	size_t n = varint(v, number << 3 | 2);
+
+	n += varint(v + n, len);
+	buf_add(b, v, n);
+}
+
+/* piece_event - DownloadPersistentCacheTaskResponse around piece @number. With content: room for it
+ * is left at its end (*content_at), so that the file is read to where the message is sent from; the
+ * content is then the last field of the innermost message. */
+static uint8_t *piece_event(
+	struct export *e, uint32_t number, bool with_content, size_t *len, size_t *content_at)
+{
+	struct task *t = e->task;
+	Common__V2__Piece p = COMMON__V2__PIECE__INIT;
+	Google__Protobuf__Duration cost = GOOGLE__PROTOBUF__DURATION__INIT;
+	Google__Protobuf__Timestamp created = GOOGLE__PROTOBUF__TIMESTAMP__INIT;
+	_cleanup_buf_ struct buf piece = {0};
+	struct buf out = {0};
+	char digest[32];
+	uint32_t size = task_piece_size(t, number);
+	uint64_t piece_len, wall = local_wall_ns();
+	uint8_t head[20];
+	size_t head_len;
+
+	snprintf(digest, sizeof(digest), "crc32:%" PRIu32, task_crc32(t, number));
+	p.has_number = true;
+	p.number = number;
+	p.has_offset = true;
+	p.offset = piece_offset(number, t->piece_length);
+	p.has_length = true;
+	p.length = size;
+	p.digest = digest;
+	p.has_traffic_type = true;
+	p.traffic_type = !e->local || e->local[number / 64] >> (number % 64) & 1
+				 ? COMMON__V2__TRAFFIC_TYPE__LOCAL_PEER
+				 : COMMON__V2__TRAFFIC_TYPE__REMOTE_PEER;
+	p.cost = &cost;
+	created.seconds = (int64_t)(wall / SECOND);
+	created.nanos = (int32_t)(wall % SECOND);
+	p.created_at = &created;
+	if (pbc_pack(&p.base, &piece) < 0)
+		return NULL;
+	if (with_content)
+		add_field(&piece, 6, size);
+	piece_len = piece.len + (with_content ? size : 0);
+	head_len = varint(head, 1 << 3 | 2);
+	head_len += varint(head + head_len, piece_len);
+
+	add_field(&out, 1, strlen(e->es->c.host_id));
+	buf_adds(&out, e->es->c.host_id);
+	add_field(&out, 2, strlen(e->id));
+	buf_adds(&out, e->id);
+	add_field(&out, 3, strlen(e->peer_id));
+	buf_adds(&out, e->peer_id);
+	add_field(&out, 5, head_len + piece_len);
+	buf_add(&out, head, head_len);
+	buf_add(&out, piece.data, piece.len);
+	*content_at = out.len;
+	*len = out.len + (with_content ? size : 0);
+	if (with_content)
+		buf_reserve(&out, size);
+	if (!buf_ok(&out) || !buf_ok(&piece)) {
+		buf_fini(&out);
+		return NULL;
+	}
+	return out.data;
+}
+
+static int read_content(void *arg)
+{
+	struct export *e = arg;
+	size_t n = e->message_len - e->content_at;
+	ssize_t got = fd_pread_full(e->task->read_fd, e->message + e->content_at, n,
+		piece_offset(e->reading, e->task->piece_length));
+
+	if (got < 0)
+		return (int)got;
+	return (size_t)got == n ? 0 : -ENODATA;
+}
+
+static void on_content(struct loop_op *op, int res)
+{
+	struct export *e = container_of(op, struct export, read);
+	uint8_t *message = e->message;
+	int r;
+
+	e->message = NULL;
+	if (e->state == OVER || res < 0) {
+		free(message);
+		uncharge(e);
+		if (e->state == OVER)
+			settle(e);
+		else
+			end(e, status_from_errno(-res), "piece %" PRIu32 " cannot be read: %s",
+				e->reading, strerror(-res));
+		return;
+	}
+	r = rpc_call_send_owned(e->call, message, e->message_len);
+	if (r < 0) {
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	stream(e);
+}
+
+/* is there room in memory for the content of one more piece? Else: in the queue for it. */
+static bool charge(struct export *e, size_t n)
+{
+	struct exports *es = e->es;
+
+	if (es->content_bytes && es->content_bytes + n > es->c.content_bytes) {
+		if (!list_is_linked(&e->waiter))
+			list_push(&es->waiters, &e->waiter);
+		return false;
+	}
+	es->content_bytes += n;
+	e->charged += n;
+	return true;
+}
+
+/* the next piece that is here and was not sent, in number order from the last one; n_pieces: none */
+static uint32_t next_piece(struct export *e)
+{
+	struct task *t = e->task;
+
+	for (uint32_t k = 0; k < t->n_pieces; k++, e->next++) {
+		if (e->next >= t->n_pieces)
+			e->next = 0;
+		if (task_has_piece(t, e->next) && !(e->sent[e->next / 64] >> (e->next % 64) & 1))
+			return e->next;
+	}
+	return t->n_pieces;
+}
+
+/* stream - send what can be sent; when all was and the whole is here, go on */
+static void stream(struct export *e)
+{
+	uint32_t number;
+	size_t len, at;
+	uint8_t *m;
+
+	if (e->state != STREAMING || !e->call || loop_op_is_active(&e->read) ||
+		list_is_linked(&e->waiter))
+		return;
+	if (!rpc_call_queued(e->call))
+		uncharge(e);
+	while (e->n_sent < e->task->n_present) {
+		if (rpc_call_queued(e->call) > (e->need_content ? 0 : QUEUE_BYTES))
+			return; /* export_drained() comes back */
+		number = next_piece(e);
+		if (number >= e->task->n_pieces)
+			break;
+		if (e->need_content && !charge(e, task_piece_size(e->task, number)))
+			return;
+		m = piece_event(e, number, e->need_content, &len, &at);
+		if (!m) {
+			end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+			return;
+		}
+		e->sent[number / 64] |= 1ull << (number % 64);
+		e->n_sent++;
+		if (e->need_content) {
+			e->message = m;
+			e->message_len = len;
+			e->content_at = at;
+			e->reading = number;
+			loop_work(e->es->c.loop, &e->read, read_content, e);
+			return;
+		}
+		if (rpc_call_send_owned(e->call, m, len) < 0) {
+			end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+			return;
+		}
+	}
+	if (!e->is_whole || e->n_sent < e->task->n_pieces)
+		return;
+	if (e->need_content && rpc_call_queued(e->call))
+		return; /* the last content is on its way */
+	uncharge(e);
+	place(e);
+}
+
+/* ---- the task ------------------------------------------------------------------------------ */
+
+static void on_piece(struct task_watch *w, struct task *t, uint32_t number)
+{
+	stream(container_of(w, struct export, watch));
+}
+
+static void on_phase(struct task_watch *w, struct task *t)
+{
+	/* the fetch tells how it ended through the join; a task that was complete when this export
+	 * began is read to its end even when it is deleted meanwhile */
+}
+
+static bool begin_stream(struct export *e, struct task *t)
+{
+	size_t words = ((size_t)t->n_pieces + 63) / 64;
+
+	e->task = t;
+	e->sent = calloc(words + 1, sizeof(*e->sent));
+	if (!e->sent ||
+		(t->phase == TASK_FETCHING && !(e->local = calloc(words + 1, sizeof(*e->local))))) {
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return false;
+	}
+	for (uint32_t i = 0; e->local && i < t->n_pieces; i++)
+		if (task_has_piece(t, i))
+			e->local[i / 64] |= 1ull << (i % 64);
+	e->watch = (struct task_watch){.on_piece = on_piece, .on_phase = on_phase};
+	task_watch(t, &e->watch);
+	e->is_watching = true;
+	e->state = STREAMING;
+	if (send_started(e) < 0) {
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return false;
+	}
+	return true;
+}
+
+static void on_fetch_task(struct fetch_join *j, struct task *t)
+{
+	struct export *e = container_of(j, struct export, join);
+
+	if (begin_stream(e, task_ref(t)))
+		stream(e);
+}
+
+static void on_fetch_done(struct fetch_join *j, const struct outcome *why)
+{
+	struct export *e = container_of(j, struct export, join);
+
+	e->is_joined = false;
+	if (why->status != RPC_OK) {
+		end(e, why->status, "%s", why->text);
+		return;
+	}
+	e->is_whole = true;
+	stream(e);
+}
+
+static void join_fetch(struct export *e)
+{
+	struct fetch_want want = {
+		.task_id = e->id,
+		.persistent = e->persistent,
+		.tag = e->tag,
+		.application = e->application,
+		.output_path = e->path,
+	};
+	int r;
+
+	e->join = (struct fetch_join){.on_task = on_fetch_task, .on_done = on_fetch_done};
+	e->is_joined = true;
+	r = fetch_join(e->es->c.fetches, &want, &e->join);
+	if (r == 0)
+		return;
+	e->is_joined = false;
+	end(e, RPC_RESOURCE_EXHAUSTED, "%s",
+		r == -EBUSY ? "too many downloads at once; try again later" : "out of memory");
+}
+
+static void on_opened(struct task_open *o, struct task *t, const struct outcome *why)
+{
+	struct export *e = container_of(o, struct export, open);
+
+	e->is_opening = false;
+	if (t && t->phase == TASK_COMPLETE) {
+		e->is_whole = true;
+		if (begin_stream(e, t))
+			stream(e);
+		return;
+	}
+	if (t) {
+		task_unref(t);
+		join_fetch(e);
+		return;
+	}
+	if (why->status == RPC_NOT_FOUND)
+		join_fetch(e);
+	else
+		end(e, why->status, "%s", why->text);
+}
+
+static void open_task(struct export *e)
+{
+	e->state = OPENING;
+	e->open.fn = on_opened;
+	e->is_opening = true;
+	tasks_open(e->es->c.tasks, &e->open, e->id);
+}
+
+static void on_output(void *arg, int status, const char *message, struct broker_output *o, int fd)
+{
+	struct export *e = arg;
+
+	e->broker_call = NULL;
+	if (status != RPC_OK) {
+		end(e, status, "%s", message);
+		return;
+	}
+	e->output = o;
+	e->out_fd = fd;
+	if (e->task)
+		place(e);
+	else
+		open_task(e);
+}
+
+static void open_output(struct export *e)
+{
+	e->broker_call = broker_open_output(e->es->c.broker, rpc_call_peer(e->call)->fd, e->path,
+		e->overwrite, 0, on_output, e);
+	if (!e->broker_call)
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+/* ---- the call ------------------------------------------------------------------------------ */
+
+static bool take_request(
+	struct export *e, const Dfdaemon__V2__DownloadPersistentCacheTaskRequest *m)
+{
+	char reason[NUM_REASON];
+
+	if (!m->task_id || !task_id_is_valid(m->task_id)) {
+		end(e, RPC_INVALID_ARGUMENT,
+			"the task id is not valid: 1 to 64 of letters, digits, '.', '_', '-'");
+		return false;
+	}
+	snprintf(e->id, sizeof(e->id), "%s", m->task_id);
+	e->persistent = m->persistent;
+	e->need_content = m->need_piece_content;
+	e->force_link = m->force_hard_link;
+	e->overwrite = m->overwrite;
+	e->tag = m->tag ? strdup(m->tag) : NULL;
+	e->application = m->application ? strdup(m->application) : NULL;
+	e->path = m->output_path && *m->output_path ? strdup(m->output_path) : NULL;
+	if ((m->tag && !e->tag) || (m->application && !e->application) ||
+		(m->output_path && *m->output_path && !e->path)) {
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return false;
+	}
+	if (m->digest && *m->digest) {
+		e->has_digest = true;
+		if (digest_parse(m->digest, &e->algorithm, e->digest, reason) < 0) {
+			end(e, RPC_INVALID_ARGUMENT, "invalid digest(%.200s): %s", m->digest,
+				reason);
+			return false;
+		}
+	}
+	return true;
+}
+
+/* where does the caller want it? False: refused, or the broker was asked and goes on. */
+static bool take_output(struct export *e, bool may_output)
+{
+	const char *index = rpc_call_metadata(e->call, META_OUTPUT_FD);
+	char reason[NUM_REASON];
+	uint64_t n;
+	int flags;
+
+	if (!may_output && (e->path || e->need_content || index)) {
+		end(e, RPC_PERMISSION_DENIED,
+			"a request over the network may not name an output on this host");
+		return false;
+	}
+	if (e->need_content) {
+		free(e->path);
+		e->path = NULL;
+		return true;
+	}
+	if (index && e->force_link) {
+		end(e, RPC_INVALID_ARGUMENT,
+			"a hard link is made at a path; it cannot be made of a passed descriptor");
+		return false;
+	}
+	if (index) {
+		if (num_u64(index, 0, 255, &n, reason) < 0) {
+			end(e, RPC_INVALID_ARGUMENT, META_OUTPUT_FD ": %s", reason);
+			return false;
+		}
+		e->out_fd = rpc_call_take_fd(e->call, (unsigned)n);
+		flags = e->out_fd >= 0 ? fcntl(e->out_fd, F_GETFL) : -1;
+		if (flags < 0 || (flags & O_PATH) || (flags & O_APPEND) ||
+			(flags & O_ACCMODE) == O_RDONLY) {
+			end(e, RPC_INVALID_ARGUMENT, "%s",
+				e->out_fd < 0 ? "no descriptor was passed for the output"
+					      : "the descriptor of the output is not open for "
+						"writing");
+			return false;
+		}
+		free(e->path); /* informational */
+		e->path = NULL;
+		return true;
+	}
+	if (!e->path) {
+		if (!e->force_link)
+			return true;
+		end(e, RPC_INVALID_ARGUMENT, "a hard link needs an output path");
+		return false;
+	}
+	if (*e->path != '/') {
+		end(e, RPC_INVALID_ARGUMENT, "the output path %.200s is not absolute", e->path);
+		return false;
+	}
+	if (!e->es->c.broker) {
+		end(e, RPC_PERMISSION_DENIED, "paths are not served here; pass a descriptor");
+		return false;
+	}
+	e->want_link = e->force_link || e->es->c.link_first;
+	if (e->want_link)
+		return true;
+	open_output(e);
+	return false;
+}
+
+void export_request(
+	struct exports *es, struct rpc_call *call, const uint8_t *p, size_t n, bool may_output)
+{
+	Dfdaemon__V2__DownloadPersistentCacheTaskRequest *m;
+	struct export *e;
+
+	if (es->is_closing || es->n_running >= es->c.max_exports) {
+		rpc_call_finish(call, es->is_closing ? RPC_UNAVAILABLE : RPC_RESOURCE_EXHAUSTED,
+			"%s",
+			es->is_closing ? "dfdaemon is stopping"
+				       : "too many downloads at once; try again later");
+		return;
+	}
+	m = pbc_unpack(&dfdaemon__v2__download_persistent_cache_task_request__descriptor, p, n);
+	e = m ? calloc(1, sizeof(*e)) : NULL;
+	if (!e) {
+		rpc_call_finish(call, m ? RPC_RESOURCE_EXHAUSTED : RPC_INVALID_ARGUMENT, "%s",
+			m ? "out of memory" : "the request cannot be decoded");
+		if (m)
+			protobuf_c_message_free_unpacked(&m->base, NULL);
+		return;
+	}
+	e->es = es;
+	e->call = call;
+	e->out_fd = -1;
+	e->began = loop_now(es->c.loop);
+	loop_op_init(&e->read, on_content);
+	list_init(&e->waiter);
+	list_init(&e->link);
+	list_push(&es->all, &e->link);
+	es->n_running++;
+	rpc_call_set_data(call, e);
+	peer_id_make(es->c.ip, es->c.hostname, e->peer_id);
+	if (take_request(e, m) && take_output(e, may_output))
+		open_task(e);
+	protobuf_c_message_free_unpacked(&m->base, NULL);
+}
+
+void export_drained(struct rpc_call *call)
+{
+	struct export *e = rpc_call_data(call);
+
+	if (e)
+		stream(e);
+}
+
+void export_ended(struct rpc_call *call)
+{
+	struct export *e = rpc_call_data(call);
+
+	if (!e)
+		return;
+	e->call = NULL;
+	if (!loop_op_is_active(&e->read))
+		uncharge(e);
+	if (e->state == OVER)
+		settle(e);
+	else
+		end(e, RPC_CANCELLED, "the caller went away");
+}
+
+int exports_new(struct exports **out, const struct exports_config *cfg)
+{
+	struct exports *es = calloc(1, sizeof(*es));
+
+	if (!es)
+		return -ENOMEM;
+	es->c = *cfg;
+	if (!es->c.content_bytes)
+		es->c.content_bytes = 32u << 20;
+	if (!es->c.max_exports)
+		es->c.max_exports = 256;
+	list_init(&es->all);
+	list_init(&es->waiters);
+	*out = es;
+	return 0;
+}
+
+void exports_close(struct exports *es)
+{
+	es->is_closing = true;
+	list_for_each_safe (it, &es->all)
+		end(list_entry(it, struct export, link), RPC_UNAVAILABLE, "dfdaemon is stopping");
+}
+
+bool exports_is_idle(const struct exports *es)
+{
+	return list_empty(&es->all);
+}
+
+struct exports *exports_free(struct exports *es)
+{
+	free(es);
+	return NULL;
+}
+
+struct exports_stats exports_get_stats(const struct exports *es)
+{
+	struct exports_stats s = es->stats;
+
+	s.n_running = es->n_running;
+	return s;
+}
