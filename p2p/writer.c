@@ -95,7 +95,10 @@ static bool is_in_flight(const struct writer *w)
 /* the last step of a closed writer: everything came back */
 static void finish_closed(struct writer *w)
 {
-	if (w->has_lease && !w->is_lost && !w->op_busy && w->state != DONE) {
+	/* the store does one thing at a time with a lease */
+	if (w->op_busy || w->pieces_busy || w->sync_busy)
+		return;
+	if (w->has_lease && !w->is_lost && w->state != DONE) {
 		w->has_lease = false;
 		w->op_busy = true;
 		store_abort(w->ws->store, &w->op, w->lease);

@@ -61,6 +61,8 @@ void vortex_refuse(struct vortex_request *rq, enum vortex_error code, const char
 	__attribute__((format(printf, 3, 4)));
 void vortex_request_set_data(struct vortex_request *rq, void *data);
 void *vortex_request_data(const struct vortex_request *rq);
+/* vortex_request_is_ours - it came with KEEP_REQUEST: the child understands "busy" */
+bool vortex_request_is_ours(const struct vortex_request *rq);
 const struct sockaddr *vortex_request_child(const struct vortex_request *rq);
 struct vortex_server_stats {
 	uint64_t n_connections, n_sending, bytes_sent, n_refused, n_dropped;

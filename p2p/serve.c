@@ -1,0 +1,146 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "p2p/serve.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdlib.h>
+
+#include "common/cleanup.h"
+#include "p2p/piece.h"
+#include "p2p/tasks.h"
+#include "p2p/vortex/server.h"
+
+struct serve {
+	struct tasks *tasks;
+	unsigned slots, n_sending;
+	struct serve_stats stats;
+};
+
+/* one request, from find() to done() */
+struct serving {
+	struct serve *serve;
+	struct vortex_request *rq;
+	struct task_open open;
+	bool is_opening, is_sending;
+	struct task *task;
+	uint32_t number;
+};
+
+static void answer(struct serving *s)
+{
+	struct task *t = s->task;
+	struct serve *sv = s->serve;
+	struct vortex_piece p;
+
+	if (!task_has_piece(t, s->number)) {
+		sv->stats.n_missing++;
+		vortex_refuse(s->rq, VORTEX_E_NOT_FOUND, "piece %s-%" PRIu32 " not found", t->id,
+			s->number);
+		return;
+	}
+	p = (struct vortex_piece){
+		.fd = t->read_fd,
+		.offset = piece_offset(s->number, t->piece_length),
+		.length = task_piece_size(t, s->number),
+		.crc32 = task_crc32(t, s->number),
+		.has_crc32 = true,
+		.parent_id = "",
+		.created_s = (int64_t)(t->created_ns / 1000000000u),
+	};
+	s->is_sending = true;
+	sv->n_sending++;
+	vortex_reply(s->rq, &p);
+}
+
+static void on_opened(struct task_open *o, struct task *t, const struct outcome *why)
+{
+	struct serving *s = container_of(o, struct serving, open);
+
+	s->is_opening = false;
+	if (t) {
+		s->task = t;
+		answer(s);
+		return;
+	}
+	s->serve->stats.n_missing++;
+	vortex_refuse(s->rq, why->status == RPC_NOT_FOUND ? VORTEX_E_NOT_FOUND : VORTEX_E_INTERNAL,
+		"%s", why->text);
+}
+
+static void find(void *arg, struct vortex_request *rq, const char *task_id, uint32_t number)
+{
+	struct serve *sv = arg;
+	struct serving *s;
+
+	if (vortex_request_is_ours(rq) && sv->n_sending >= sv->slots) {
+		sv->stats.n_busy++;
+		vortex_refuse(rq, VORTEX_E_INTERNAL, VORTEX_BUSY_MESSAGE);
+		return;
+	}
+	s = calloc(1, sizeof(*s));
+	if (!s) {
+		vortex_refuse(rq, VORTEX_E_INTERNAL, "out of memory");
+		return;
+	}
+	s->serve = sv;
+	s->rq = rq;
+	s->number = number;
+	vortex_request_set_data(rq, s);
+	sv->stats.n_running++;
+	s->task = tasks_find(sv->tasks, task_id);
+	if (s->task) {
+		answer(s);
+		return;
+	}
+	s->open.fn = on_opened;
+	s->is_opening = true;
+	tasks_open(sv->tasks, &s->open, task_id);
+}
+
+static void done(void *arg, struct vortex_request *rq, uint64_t sent, bool whole)
+{
+	struct serve *sv = arg;
+	struct serving *s = vortex_request_data(rq);
+
+	sv->stats.bytes += sent;
+	sv->stats.n_pieces += whole;
+	if (!s)
+		return;
+	sv->stats.n_running--;
+	if (s->is_sending)
+		sv->n_sending--;
+	if (s->is_opening)
+		task_open_cancel(&s->open);
+	task_unref(s->task);
+	free(s);
+}
+
+const struct vortex_source_ops serve_ops = {.find = find, .done = done};
+
+int serve_new(struct serve **out, struct tasks *tasks, unsigned slots)
+{
+	struct serve *sv = calloc(1, sizeof(*sv));
+
+	if (!sv)
+		return -ENOMEM;
+	sv->tasks = tasks;
+	sv->slots = slots ? slots : 8;
+	*out = sv;
+	return 0;
+}
+
+bool serve_is_idle(const struct serve *s)
+{
+	return !s->stats.n_running;
+}
+
+struct serve *serve_free(struct serve *s)
+{
+	free(s);
+	return NULL;
+}
+
+struct serve_stats serve_get_stats(const struct serve *s)
+{
+	return s->stats;
+}
