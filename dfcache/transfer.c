@@ -1,0 +1,469 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "dfcache/transfer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/digest.h"
+#include "common/fd.h"
+#include "common/log.h"
+#include "common/num.h"
+#include "common/utf8.h"
+#include "p2p/api/dfdaemon.pb-c.h"
+#include "p2p/api/methods.h"
+
+typedef Dfdaemon__V2__UploadPersistentCacheTaskRequest upload_request;
+typedef Dfdaemon__V2__DownloadPersistentCacheTaskRequest download_request;
+typedef Dfdaemon__V2__DownloadPersistentCacheTaskResponse download_response;
+typedef Common__V2__PersistentCacheTask task_message;
+
+#define NS          1000000000ull
+#define OUTPUT_MODE 0666 /* less the umask */
+#define ZERO_BLOCK  4096
+#define MAX_PIECES  (1u << 24)
+
+static void set_duration(Google__Protobuf__Duration *d, uint64_t ns)
+{
+	d->seconds = (int64_t)(ns / NS);
+	d->nanos = (int32_t)(ns % NS);
+}
+
+/* lossy - @s as protobuf's strings must be: what is no UTF-8 becomes U+FFFD. malloc'd. */
+static char *lossy(const char *s)
+{
+	struct buf b = {0};
+	size_t left = strlen(s);
+
+	while (left) {
+		size_t n = utf8_sequence((const uint8_t *)s, left);
+
+		if (n)
+			buf_add(&b, s, n);
+		else
+			buf_adds(&b, "\xef\xbf\xbd");
+		n = n ? n : 1;
+		s += n;
+		left -= n;
+	}
+	buf_addc(&b, '\0');
+	return buf_take(&b, NULL);
+}
+
+/* ---- import -------------------------------------------------------------------------------- */
+
+static void import_end(struct import_job *j)
+{
+	j->fd = fd_close(j->fd);
+	j->done(j);
+}
+
+static void on_task(struct call *c, const uint8_t *p, size_t n)
+{
+	struct import_job *j = container_of(c, struct import_job, call);
+	task_message *t = pbc_unpack(&common__v2__persistent_cache_task__descriptor, p, n);
+
+	if (!t || !t->id || !*t->id || strlen(t->id) > TASK_ID_MAX) {
+		failure_set(&j->failure, EXIT_FAILED,
+			"are dfcache and dfdaemon of the same version?",
+			"dfdaemon's answer names no task");
+	} else {
+		strcpy(j->id, t->id);
+		j->length = t->content_length;
+		j->task_piece_length = t->piece_length;
+		j->n_pieces = t->piece_count;
+		j->replicas_now = t->current_persistent_replica_count;
+	}
+	if (t)
+		protobuf_c_message_free_unpacked(&t->base, NULL);
+}
+
+static void import_done(struct call *c, int status, const char *message)
+{
+	struct import_job *j = container_of(c, struct import_job, call);
+	const char *replicas = call_trailer(c, META_REPLICAS);
+
+	if (status != RPC_OK)
+		failure_from_rpc(&j->failure, status, message, client_endpoint(c->client));
+	else if (!j->id[0])
+		failure_set(&j->failure, EXIT_FAILED, NULL,
+			"dfdaemon ended the import without naming a task");
+	if (replicas)
+		(void)num_u64(replicas, 0, UINT64_MAX, &j->replicas_now, NULL);
+	if (j->failure.status == EXIT_OK)
+		log_info("imported id=%s path=%s bytes=%" PRIu64 " replicas=%" PRIu64, j->id,
+			j->path, j->length, j->replicas_now);
+	import_end(j);
+}
+
+void import_start(struct client *cl, struct import_job *j)
+{
+	static const struct rpc_meta meta = {META_SOURCE_FD, "0"};
+	upload_request rq = DFDAEMON__V2__UPLOAD_PERSISTENT_CACHE_TASK_REQUEST__INIT;
+	Google__Protobuf__Duration ttl = GOOGLE__PROTOBUF__DURATION__INIT, timeout = ttl;
+	_cleanup_free_ char *path = lossy(j->path);
+	int r = -ENOMEM;
+
+	set_duration(&ttl, j->ttl_ns);
+	set_duration(&timeout, j->timeout_ns);
+	rq.content_for_calculating_task_id = (char *)j->content_for_id;
+	rq.path = path;
+	rq.has_persistent_replica_count = true;
+	rq.persistent_replica_count = j->replicas;
+	rq.tag = (char *)j->tag;
+	rq.application = (char *)j->application;
+	rq.has_piece_length = j->piece_length != 0;
+	rq.piece_length = j->piece_length;
+	rq.ttl = &ttl;
+	rq.timeout = &timeout;
+	j->call = (struct call){.on_message = on_task, .on_done = import_done};
+	if (path)
+		r = call_start(cl, &j->call, METHOD_LOCAL_UPLOAD, &rq.base, &meta, 1, &j->fd, 1,
+			j->timeout_ns);
+	if (r < 0) {
+		failure_set(&j->failure, EXIT_FAILED, NULL, "cannot start the import: %s",
+			strerror(-r));
+		import_end(j);
+	}
+}
+
+/* ---- export: content that comes over the socket -------------------------------------------- */
+
+static int file_failure(struct export_job *j, int error, const char *what)
+{
+	const char *hint = NULL;
+
+	if (error == EEXIST)
+		hint = "give --overwrite to replace it";
+	else if (error == EACCES || error == EPERM)
+		hint = "the output is made with your rights, not the daemon's";
+	return failure_set(&j->failure, exit_from_errno(error), hint, "%s %s: %s", what, j->output,
+		error == EMEDIUMTYPE ? "exists and is not a regular file" : strerror(error));
+}
+
+static bool is_zero(const uint8_t *p, size_t n)
+{
+	return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
+}
+
+/* write_sparse - blocks of zeros are left out: the file has its length already, so they are holes */
+static int write_sparse(int fd, const uint8_t *p, size_t n, uint64_t off)
+{
+	size_t at = 0;
+
+	while (at < n) {
+		size_t end = at;
+
+		while (end < n) {
+			size_t k = ZERO_BLOCK - (off + end) % ZERO_BLOCK;
+
+			k = k < n - end ? k : n - end;
+			if (is_zero(p + end, k))
+				break;
+			end += k;
+		}
+		if (end > at) {
+			int r = fd_pwrite_full(fd, p + at, end - at, off + at);
+
+			if (r < 0)
+				return r;
+			at = end;
+		} else {
+			size_t k = ZERO_BLOCK - (off + at) % ZERO_BLOCK;
+
+			at += k < n - at ? k : n - at;
+		}
+	}
+	return 0;
+}
+
+/* first_time - mark piece @number; false when it was marked before. -ENOMEM, -EBADMSG */
+static int first_time(struct export_job *j, uint32_t number)
+{
+	if (number >= MAX_PIECES)
+		return -EBADMSG;
+	if (number >= j->n_piece_bits) {
+		uint64_t bits = ((uint64_t)number + 4096) & ~4095ull;
+		uint8_t *more = realloc(j->pieces, bits / 8);
+
+		if (!more)
+			return -ENOMEM;
+		memset(more + j->n_piece_bits / 8, 0, (bits - j->n_piece_bits) / 8);
+		j->pieces = more;
+		j->n_piece_bits = bits;
+	}
+	if (j->pieces[number / 8] & (1u << number % 8))
+		return 0;
+	j->pieces[number / 8] |= (uint8_t)(1u << number % 8);
+	return 1;
+}
+
+static bool matches_digest(const Common__V2__Piece *p)
+{
+	enum digest_algorithm a;
+	char said[DIGEST_TEXT], is[DIGEST_TEXT];
+
+	/* old daemons send none for what they linked; other algorithms are theirs to check */
+	if (!p->digest || digest_parse(p->digest, &a, said, NULL) < 0 || a != DIGEST_CRC32)
+		return true;
+	snprintf(
+		is, sizeof(is), "crc32:%" PRIu32, digest_crc32(0, p->content.data, p->content.len));
+	return !strcmp(said, is);
+}
+
+static int store_content(struct export_job *j, const Common__V2__Piece *p)
+{
+	size_t n = p->content.len;
+	int r;
+
+	if (!j->has_length || !p->has_content || n != p->length || p->offset > j->length ||
+		n > j->length - p->offset)
+		return failure_set(&j->failure, EXIT_CORRUPT, NULL,
+			"dfdaemon sent piece %" PRIu32
+			" of task %s without its content, or outside "
+			"the file",
+			p->number, j->id);
+	if (!matches_digest(p))
+		return failure_set(&j->failure, EXIT_CORRUPT,
+			"export again; `dfcache rm --local` "
+			"removes the copy on this node",
+			"digest mismatch: piece %" PRIu32 " of task %s is damaged", p->number,
+			j->id);
+	r = first_time(j, p->number);
+	if (r > 0) {
+		r = write_sparse(j->file.fd, p->content.data, n, p->offset);
+		if (r == 0)
+			j->received += n;
+	}
+	if (r < 0)
+		return file_failure(j, -r, "cannot write");
+	return 0;
+}
+
+/* ---- export: the stream -------------------------------------------------------------------- */
+
+static void on_started(struct export_job *j, uint64_t length)
+{
+	if (j->has_length)
+		return;
+	j->has_length = true;
+	j->length = length;
+	if (j->progress)
+		j->progress->view.total += length;
+	if (j->mode == EXPORT_CONTENT && ftruncate(j->file.fd, (off_t)length) < 0)
+		file_failure(j, errno, "cannot give its length to");
+}
+
+static void on_piece(struct export_job *j, const Common__V2__Piece *p)
+{
+	bool is_remote = p->parent_id && *p->parent_id;
+
+	if (is_remote)
+		j->peer_bytes += p->length;
+	else
+		j->local_bytes += p->length;
+	if (j->progress)
+		progress_piece(j->progress, p->length, p->parent_id);
+	log_debug("piece id=%s number=%" PRIu32 " bytes=%" PRIu64 " parent=%s", j->id, p->number,
+		p->length, is_remote ? p->parent_id : "-");
+	if (j->mode == EXPORT_CONTENT)
+		store_content(j, p);
+}
+
+static void on_event(struct call *c, const uint8_t *p, size_t n)
+{
+	struct export_job *j = container_of(c, struct export_job, call);
+	download_response *m;
+
+	if (j->failure.status != EXIT_OK)
+		return;
+	m = pbc_unpack(&dfdaemon__v2__download_persistent_cache_task_response__descriptor, p, n);
+	if (!m) {
+		failure_set(&j->failure, EXIT_FAILED,
+			"are dfcache and dfdaemon of the same version?",
+			"dfdaemon's answer is not a download event");
+	} else {
+		/* an event of neither kind is of a newer daemon: not for us */
+		switch (m->response_case) {
+		case DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_RESPONSE__RESPONSE_DOWNLOAD_PERSISTENT_CACHE_TASK_STARTED_RESPONSE:
+			on_started(j,
+				m->download_persistent_cache_task_started_response->content_length);
+			break;
+		case DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_RESPONSE__RESPONSE_DOWNLOAD_PIECE_FINISHED_RESPONSE:
+			if (m->download_piece_finished_response->piece)
+				on_piece(j, m->download_piece_finished_response->piece);
+			break;
+		default:
+			break;
+		}
+		protobuf_c_message_free_unpacked(&m->base, NULL);
+	}
+	if (j->failure.status != EXIT_OK)
+		call_cancel(c);
+}
+
+/* ---- export: the end ----------------------------------------------------------------------- */
+
+static void check_digest(struct export_job *j)
+{
+	enum digest_algorithm a;
+	char expected[DIGEST_TEXT], actual[DIGEST_TEXT];
+	_cleanup_free_ uint8_t *block = malloc(1 << 20);
+	struct digest *d;
+	ssize_t n = -ENOMEM;
+
+	if (digest_parse(j->digest, &a, expected, NULL) < 0)
+		return;
+	d = digest_new(a);
+	for (uint64_t off = 0; d && block; off += (uint64_t)n) {
+		n = fd_pread_full(j->file.fd, block, 1 << 20, off);
+		if (n <= 0)
+			break;
+		digest_update(d, block, (size_t)n);
+	}
+	if (n < 0) {
+		file_failure(j, (int)-n, "cannot read back");
+	} else {
+		digest_final(d, actual);
+		if (strcmp(actual, expected) != 0)
+			failure_set(&j->failure, EXIT_CORRUPT,
+				"is it the digest of this task's content?",
+				"digest mismatch expected: %s, actual: %s", expected, actual);
+	}
+	digest_free(d);
+}
+
+static void place(struct export_job *j)
+{
+	int r;
+
+	if (j->failure.status != EXIT_OK || j->is_sink)
+		return;
+	r = regfile_place(&j->file);
+	if (r < 0)
+		file_failure(j, -r, "cannot make");
+}
+
+/* finish_content - all of it arrived; is it right? */
+static void finish_content(struct export_job *j)
+{
+	if (!j->has_length || j->received != j->length) {
+		failure_set(&j->failure, EXIT_CORRUPT, "export again",
+			"unknown download incomplete: %" PRIu64 " of %" PRIu64
+			" bytes of task %s arrived",
+			j->received, j->length, j->id);
+		return;
+	}
+	if (j->digest)
+		check_digest(j);
+	place(j);
+	strcpy(j->placed, "content");
+}
+
+static void finish_descriptor(struct export_job *j, const char *placed)
+{
+	struct stat st;
+
+	if (placed) {
+		snprintf(j->placed, sizeof(j->placed), "%s", placed);
+		if (fstat(j->file.fd, &st) < 0 || !j->has_length ||
+			(uint64_t)st.st_size != j->length)
+			failure_set(&j->failure, EXIT_CORRUPT, NULL,
+				"dfdaemon says that task %s is written, but the output has not its "
+				"length",
+				j->id);
+		place(j);
+		return;
+	}
+	/* a daemon that does not know our descriptor took the path, which it was told too; then our
+	 * file is still empty and is not needed */
+	strcpy(j->placed, "daemon");
+	if (stat(j->output, &st) < 0 || !S_ISREG(st.st_mode) ||
+		(j->has_length && (uint64_t)st.st_size != j->length))
+		failure_set(&j->failure, EXIT_FAILED,
+			"does dfdaemon see this path? --transfer-from-dfdaemon does without it",
+			"dfdaemon ended the export of task %s, but the output %s is not there",
+			j->id, j->output);
+}
+
+static void export_end(struct export_job *j)
+{
+	regfile_fini(&j->file);
+	free(j->pieces);
+	j->pieces = NULL;
+	j->done(j);
+}
+
+static void export_done(struct call *c, int status, const char *message)
+{
+	struct export_job *j = container_of(c, struct export_job, call);
+	const char *placed = call_trailer(c, META_PLACED);
+
+	if (j->failure.status != EXIT_OK) {
+		/* we ended it, and know why */
+	} else if (status != RPC_OK) {
+		failure_from_rpc(&j->failure, status, message, client_endpoint(c->client));
+	} else if (j->mode == EXPORT_CONTENT) {
+		finish_content(j);
+	} else if (j->mode == EXPORT_DESCRIPTOR) {
+		finish_descriptor(j, placed);
+	} else {
+		finish_descriptor(j, NULL);
+		strcpy(j->placed, "hardlink");
+	}
+	if (j->failure.status == EXIT_OK)
+		log_info("exported id=%s path=%s bytes=%" PRIu64 " placed=%s local=%" PRIu64
+			 " peers=%" PRIu64,
+			j->id, j->output, j->length, j->placed, j->local_bytes, j->peer_bytes);
+	export_end(j);
+}
+
+void export_start(struct client *cl, struct export_job *j)
+{
+	static const struct rpc_meta meta = {META_OUTPUT_FD, "0"};
+	download_request rq = DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_REQUEST__INIT;
+	Google__Protobuf__Duration timeout = GOOGLE__PROTOBUF__DURATION__INIT;
+	_cleanup_free_ char *path = lossy(j->output);
+	bool with_fd = j->mode == EXPORT_DESCRIPTOR;
+	int r = 0;
+
+	j->file = (struct regfile_new)REGFILE_NEW_NULL;
+	set_duration(&timeout, j->timeout_ns);
+	rq.task_id = (char *)j->id;
+	rq.tag = (char *)j->tag;
+	rq.application = (char *)j->application;
+	rq.output_path = j->mode == EXPORT_CONTENT ? NULL : path;
+	rq.timeout = &timeout;
+	rq.need_piece_content = j->mode == EXPORT_CONTENT;
+	rq.force_hard_link = j->mode == EXPORT_HARD_LINK;
+	rq.digest = (char *)j->digest;
+	rq.overwrite = j->overwrite;
+	j->call = (struct call){.on_message = on_event, .on_done = export_done};
+	if (j->is_sink) {
+		j->file.fd = fcntl(j->sink, F_DUPFD_CLOEXEC, 3);
+		r = j->file.fd < 0 ? -errno : 0;
+	} else if (j->mode != EXPORT_HARD_LINK)
+		r = regfile_create(&j->file, AT_FDCWD, j->output, OUTPUT_MODE, j->overwrite);
+	if (r < 0) {
+		file_failure(j, -r, "cannot make");
+		export_end(j);
+		return;
+	}
+	if (path)
+		r = call_start(cl, &j->call, METHOD_LOCAL_DOWNLOAD, &rq.base, &meta,
+			with_fd ? 1 : 0, &j->file.fd, with_fd ? 1 : 0, j->timeout_ns);
+	else
+		r = -ENOMEM;
+	if (r < 0) {
+		failure_set(&j->failure, EXIT_FAILED, NULL, "cannot start the export: %s",
+			strerror(-r));
+		export_end(j);
+	}
+}
