@@ -46,13 +46,20 @@ struct rpc_meta {
 
 struct rpc_limits {
 	size_t max_message_bytes; /* per received message unless the method says less; 64 MiB */
-	size_t max_buffered_bytes; /* received and not yet delivered, per connection */
-	unsigned max_connections; /* server: 256 */
+	/* per connection: received and not yet delivered, and (server) queued and not yet sent;
+	 * 96 MiB each */
+	size_t max_buffered_bytes;
+	size_t max_total_bytes; /* server: both, of all connections together; 256 MiB */
+	/* server: 256. One uid (unix, other than root and our own) or one address (TCP, other than
+	 * loopback) gets at most half of them. */
+	unsigned max_connections;
 	unsigned max_calls; /* per connection: 100 */
 	unsigned max_fds; /* descriptors parked on one unix connection: 4 */
 	uint64_t handshake_ns, idle_ns, keepalive_ns; /* 0 = default (5 s, 10 min, 300 s) */
 };
 extern const struct rpc_limits rpc_limits_default;
+/* rpc_limits_complete - put the default where a field is 0 (max_fds apart: 0 = none) */
+void rpc_limits_complete(struct rpc_limits *l);
 
 /* ---- server ------------------------------------------------------------------------------ */
 
@@ -69,8 +76,10 @@ struct rpc_method {
 	void (*on_half_close)(struct rpc_call *call, void *service);
 	/* on_drain - what was queued by rpc_call_send() has left (may be NULL) */
 	void (*on_drain)(struct rpc_call *call, void *service);
-	/* on_end - exactly once: answered, cancelled, deadline, or the connection died. After it the
-	 * call is gone. @finished: rpc_call_finish() was called before. May be NULL. */
+	/* on_end - exactly once for each call that on_message or on_half_close has seen: answered,
+	 * cancelled, deadline, or the connection died. After it the call is gone. @finished:
+	 * rpc_call_finish() was called before. Never from within a rpc_call_*() function. May be
+	 * NULL. */
 	void (*on_end)(struct rpc_call *call, void *service, bool finished);
 };
 
@@ -116,10 +125,14 @@ int rpc_call_take_fd(struct rpc_call *c, unsigned index);
 void rpc_call_set_data(struct rpc_call *c, void *data);
 void *rpc_call_data(const struct rpc_call *c);
 
-/* rpc_call_send - queue one response message (copied). 0, -ENOMEM, or -ECANCELED (call over). */
+/* rpc_call_send - queue one response message (copied). 0, -ENOMEM (also: over the limit of queued
+ * bytes), or -ECANCELED (call over). */
 int rpc_call_send(struct rpc_call *c, const void *p, size_t n);
 /* rpc_call_send_owned - same without a copy: @p is malloc'd and consumed in every case */
 int rpc_call_send_owned(struct rpc_call *c, void *p, size_t n);
+/* rpc_call_send_headers - answer headers now, not with the first message: clients that wait for
+ * them (tonic does) know that a long stream has begun. 0, -ENOMEM, -ECANCELED. */
+int rpc_call_send_headers(struct rpc_call *c);
 size_t rpc_call_queued(const struct rpc_call *c); /* bytes not yet sent: back-pressure */
 /* rpc_call_trailer - add trailing metadata (copied; printable ASCII) before rpc_call_finish() */
 int rpc_call_trailer(struct rpc_call *c, const char *key, const char *value);
@@ -133,7 +146,8 @@ struct rpc_channel; /* one address; connects when first needed, reconnects with 
 struct rpc_request; /* one call being made; alive until its on_done callback has returned */
 
 struct rpc_handlers {
-	/* one response message; bytes valid during the callback only */
+	/* one response message; bytes valid during the callback only. A unary call too may see none
+	 * (then the status should be an error) or, from a broken server, several. May be NULL. */
 	void (*on_message)(struct rpc_request *r, void *arg, const uint8_t *p, size_t n);
 	/* exactly once, from the loop; after it the request is gone. @message is never NULL. */
 	void (*on_done)(struct rpc_request *r, void *arg, int status, const char *message);
@@ -155,8 +169,9 @@ int rpc_channel_new_tcp(struct rpc_channel **out, struct loop *l, const struct s
 /* rpc_channel_attach_fds - descriptors that go with the first bytes of the connection (unix, before
  * the first call; duplicated, the caller keeps its own) */
 int rpc_channel_attach_fds(struct rpc_channel *c, const int *fds, size_t n);
-/* rpc_channel_free - running requests end with CANCELLED (their on_done is called before this
- * returns? no: from the loop, later); memory goes when the last one ended. Returns NULL. */
+/* rpc_channel_free - running requests end with CANCELLED: their on_done comes later, from the loop;
+ * memory goes when the last one ended and nothing is in flight (a program that ends runs its loop
+ * until loop_get_stats().n_inflight is 0). Returns NULL. */
 struct rpc_channel *rpc_channel_free(struct rpc_channel *c);
 bool rpc_channel_is_connected(const struct rpc_channel *c);
 
@@ -168,6 +183,7 @@ struct rpc_request *rpc_request_start(struct rpc_channel *c, const char *path,
 	const struct rpc_handlers *h, void *arg);
 int rpc_request_send(
 	struct rpc_request *r, const void *p, size_t n); /* queue one message (copied) */
+int rpc_request_send_owned(struct rpc_request *r, void *p, size_t n); /* see rpc_call_send_owned */
 void rpc_request_close_send(struct rpc_request *r); /* half-close */
 void rpc_request_cancel(struct rpc_request *r); /* on_done(CANCELLED) follows */
 size_t rpc_request_queued(const struct rpc_request *r);

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* conn.h — an HTTP/2 connection (h2.h) on a connected socket and the loop: reads, writes, the one
+ * timer, descriptors that come along, closing by the loop's laws. Used by server.c and client.c.
+ *
+ * Sockets are polled and then read and written directly: no buffer is in flight, so an idle
+ * connection holds none, and all connections of one owner share a receive buffer.
+ */
+#ifndef COMMON_RPC_CONN_H
+#define COMMON_RPC_CONN_H
+
+#include "common/fd.h"
+#include "common/loop.h"
+#include "common/rpc/h2.h"
+
+#define CONN_READ_BYTES ((size_t)64 << 10)
+
+struct conn {
+	struct loop *loop;
+	struct h2 *h2; /* owned */
+	int fd; /* owned */
+	bool is_unix;
+	uint8_t *scratch; /* CONN_READ_BYTES, borrowed, shared */
+	const int *send_fds; /* borrowed: go with the first bytes */
+	size_t n_send_fds;
+	int fds[FD_PASS_MAX]; /* owned: received and not taken; -1 = taken */
+	unsigned n_fds, max_fds;
+	/* once, from the loop, when nothing is in flight any more; frees the owner */
+	void (*on_gone)(struct conn *c);
+	/* something happened, perhaps the end: a client looks whether calls wait (may be NULL) */
+	void (*on_turn)(struct conn *c);
+	/* private */
+	struct loop_op rd, wr, kick, timer;
+	uint64_t timer_at, linger_until;
+	size_t lingered;
+	bool is_running, has_work, is_lingering, is_closing;
+	char reason[200]; /* why it was given up; "" in peace */
+};
+
+/* conn_init - empty form; then the owner fills what is above "private" */
+void conn_init(struct conn *c, struct loop *l, int fd);
+/* conn_start - begin reading and send what h2 has. The h2's arg must be the conn, and its wake
+ * conn_wake(). */
+void conn_start(struct conn *c);
+void conn_wake(void *arg);
+/* conn_close - give the connection up; its calls end with this sentence; on_gone follows */
+void conn_close(struct conn *c, const char *reason);
+
+#endif

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* listen.c — see listen.h */
+#include "common/rpc/listen.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+
+#define BACKLOG 512
+
+/* remove_stale - 0 when the name is free (now); -EADDRINUSE when somebody listens or it is no socket */
+static int remove_stale(const struct sockaddr_un *un)
+{
+	_cleanup_fd_ int fd = -1;
+	struct stat st;
+
+	if (lstat(un->sun_path, &st) < 0)
+		return errno == ENOENT ? 0 : -errno;
+	if (!S_ISSOCK(st.st_mode))
+		return -EADDRINUSE;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	if (connect(fd, (const struct sockaddr *)un, sizeof(*un)) == 0 || errno != ECONNREFUSED)
+		return -EADDRINUSE;
+	return unlink(un->sun_path) < 0 && errno != ENOENT ? -errno : 0;
+}
+
+int rpc_listen_unix(const char *path, mode_t mode, gid_t gid)
+{
+	struct sockaddr_un un = {.sun_family = AF_UNIX}, tmp = un;
+	_cleanup_fd_ int fd = -1;
+	int r;
+
+	if (strlen(path) >= sizeof(un.sun_path))
+		return -ENAMETOOLONG;
+	strcpy(un.sun_path, path);
+	if ((size_t)snprintf(tmp.sun_path, sizeof(tmp.sun_path), "%s.%d", path, (int)getpid()) >=
+		sizeof(tmp.sun_path))
+		return -ENAMETOOLONG;
+	r = remove_stale(&un);
+	if (r)
+		return r;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	unlink(tmp.sun_path);
+	if (bind(fd, (struct sockaddr *)&tmp, sizeof(tmp)) < 0)
+		return -errno;
+	if ((gid != (gid_t)-1 && chown(tmp.sun_path, (uid_t)-1, gid) < 0) ||
+		chmod(tmp.sun_path, mode) < 0 || listen(fd, BACKLOG) < 0 ||
+		/* another daemon may have taken the name meanwhile: never replace it */
+		renameat2(AT_FDCWD, tmp.sun_path, AT_FDCWD, path, RENAME_NOREPLACE) < 0) {
+		r = errno == EEXIST ? -EADDRINUSE : -errno;
+		unlink(tmp.sun_path);
+		return r;
+	}
+	return take_fd(&fd);
+}
+
+int rpc_listen_tcp(const struct sockaddr *sa, socklen_t len)
+{
+	_cleanup_fd_ int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int one = 1;
+
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0 ||
+		(sa->sa_family == AF_INET6 &&
+			setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one)) < 0) ||
+		bind(fd, sa, len) < 0 || listen(fd, BACKLOG) < 0)
+		return -errno;
+	return take_fd(&fd);
+}
