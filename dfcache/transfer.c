@@ -65,12 +65,23 @@ static void import_end(struct import_job *j)
 	j->done(j);
 }
 
+/* is_plain_id - what may be printed to a terminal and given to a script */
+static bool is_plain_id(const char *id)
+{
+	size_t n = 0;
+
+	for (; id[n]; n++)
+		if (n == TASK_ID_MAX || id[n] <= ' ' || id[n] >= 0x7f)
+			return false;
+	return n > 0;
+}
+
 static void on_task(struct call *c, const uint8_t *p, size_t n)
 {
 	struct import_job *j = container_of(c, struct import_job, call);
 	task_message *t = pbc_unpack(&common__v2__persistent_cache_task__descriptor, p, n);
 
-	if (!t || !t->id || !*t->id || strlen(t->id) > TASK_ID_MAX) {
+	if (!t || !t->id || !is_plain_id(t->id)) {
 		failure_set(&j->failure, EXIT_FAILED,
 			"are dfcache and dfdaemon of the same version?",
 			"dfdaemon's answer names no task");
@@ -385,6 +396,11 @@ static void finish_descriptor(struct export_job *j, const char *placed)
 	/* a daemon that does not know our descriptor took the path, which it was told too; then our
 	 * file is still empty and is not needed */
 	strcpy(j->placed, "daemon");
+	if (j->has_length && !j->length && j->file.fd >= 0 && access(j->output, F_OK) < 0) {
+		/* nothing to write: either kind of daemon has done all there is to do */
+		place(j);
+		return;
+	}
 	if (stat(j->output, &st) < 0 || !S_ISREG(st.st_mode) ||
 		(j->has_length && (uint64_t)st.st_size != j->length))
 		failure_set(&j->failure, EXIT_FAILED,
