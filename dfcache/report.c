@@ -37,7 +37,8 @@ int failure_from_rpc(struct failure *f, int status, const char *message, const c
 		return failure_set(f, e,
 			"is dfdaemon running? -e names its socket, and `systemctl status dfdaemon` "
 			"tells more",
-			"%s (dfdaemon at %s)", message, endpoint);
+			strstr(message, endpoint) ? "%s" : "%s (dfdaemon at %s)", message,
+			endpoint);
 	case EXIT_TIMEOUT:
 		return failure_set(f, e, "give it more time with --timeout", "%s", message);
 	case EXIT_NOT_FOUND:

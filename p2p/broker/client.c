@@ -199,16 +199,18 @@ static void call_release(struct broker_call *c)
 		loop_op_is_active(&c->early))
 		return;
 	list_del(&c->link);
-	b->n_used--;
 	fd_close(c->sock);
 	free(c->early_text);
 	free(c);
 	broker_settle(b);
 }
 
-/* call_close - stop what is in flight; the memory goes with the last completion */
+/* call_close - the answer is given, or not wanted: stop what is in flight. The memory goes with the
+ * last completion, the place among max_calls goes now. */
 static void call_close(struct broker_call *c)
 {
+	c->is_answered = true;
+	c->b->n_used--;
 	loop_cancel(c->b->loop, &c->recv);
 	loop_cancel(c->b->loop, &c->timer);
 	loop_cancel(c->b->loop, &c->early);
@@ -222,7 +224,6 @@ static void call_answer(struct broker_call *c, int status, const char *text, int
 
 	if (c->is_answered)
 		return;
-	c->is_answered = true;
 	call_close(c);
 	if (c->operation == BROKER_OPEN_OUTPUT && status == RPC_OK) {
 		o = calloc(1, sizeof(*o));
@@ -472,8 +473,8 @@ struct broker_output *broker_output_abort(struct broker_output *o)
 
 void broker_call_cancel(struct broker_call *c)
 {
-	c->is_answered = true;
-	call_close(c);
+	if (!c->is_answered)
+		call_close(c);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------- */

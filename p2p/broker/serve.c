@@ -163,6 +163,7 @@ static int wait_for_place(struct task *t)
 		return r;
 	if (rq.operation != BROKER_PLACE)
 		return -EBADMSG;
+	t->rq.operation = BROKER_PLACE; /* the path stays that of the open */
 	return answer(t, -regfile_place(&t->output), -1);
 }
 
