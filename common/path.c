@@ -15,6 +15,81 @@
 
 #include "common/cleanup.h"
 
+/* mount_of - which mount @fd is on; the device where the kernel cannot say (before 5.8) */
+static int mount_of(int fd, uint64_t *out)
+{
+	struct stat st;
+#ifdef STATX_MNT_ID
+	struct statx sx;
+
+	if (statx(fd, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_MNT_ID, &sx) == 0 &&
+		(sx.stx_mask & STATX_MNT_ID)) {
+		*out = sx.stx_mnt_id;
+		return 0;
+	}
+#endif
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	*out = st.st_dev;
+	return 0;
+}
+
+/* walk_beneath - path_open_beneath() where there is no openat2 (kernels before 5.6, container
+ * filters, valgrind): one component at a time, none followed, each on the mount that we began on.
+ * Stricter in one point: ".." is refused even where it would not lead outside. */
+static int walk_beneath(int dirfd, const char *rel, int flags, mode_t mode)
+{
+	_cleanup_fd_ int at = -1;
+	uint64_t home, mnt;
+	struct stat st;
+	int r;
+
+	if (*rel == '/')
+		return -EXDEV;
+	if (!*rel)
+		return -ENOENT;
+	r = mount_of(dirfd, &home);
+	if (r)
+		return r;
+	for (;;) {
+		_cleanup_fd_ int next = -1;
+		size_t n = strcspn(rel, "/");
+		char name[256];
+		bool is_last = !rel[n + strspn(rel + n, "/")];
+
+		if (n >= sizeof(name))
+			return -ENAMETOOLONG;
+		memcpy(name, rel, n);
+		name[n] = 0;
+		if (!strcmp(name, ".."))
+			return -EXDEV;
+		if (is_last)
+			next = openat(at < 0 ? dirfd : at, name,
+				flags | O_NOFOLLOW | (rel[n] ? O_DIRECTORY : 0), mode);
+		else
+			next = openat(at < 0 ? dirfd : at, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+		if (next < 0)
+			return -errno;
+		r = mount_of(next, &mnt);
+		if (r)
+			return r;
+		if (mnt != home)
+			return -EXDEV;
+		if (is_last)
+			return take_fd(&next);
+		if (fstat(next, &st) < 0)
+			return -errno;
+		if (S_ISLNK(st.st_mode))
+			return -ELOOP;
+		if (!S_ISDIR(st.st_mode))
+			return -ENOTDIR;
+		fd_close(at);
+		at = take_fd(&next);
+		rel += n;
+		rel += strspn(rel, "/");
+	}
+}
+
 int path_open_beneath(int dirfd, const char *rel, int flags, mode_t mode)
 {
 	struct open_how how = {
@@ -30,6 +105,8 @@ int path_open_beneath(int dirfd, const char *rel, int flags, mode_t mode)
 
 		if (fd >= 0)
 			return (int)fd;
+		if (errno == ENOSYS)
+			return walk_beneath(dirfd, rel, flags | O_CLOEXEC, (mode_t)how.mode);
 		if (errno != EAGAIN && errno != EINTR)
 			return -errno;
 	}

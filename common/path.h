@@ -3,7 +3,8 @@
  *
  * path_open_beneath() is the only way our daemons open something inside a directory they own: it
  * never leaves it, never follows a symbolic link, never crosses a mount (openat2, RESOLVE_BENEATH |
- * RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS).
+ * RESOLVE_NO_SYMLINKS | RESOLVE_NO_XDEV | RESOLVE_NO_MAGICLINKS; component by component where the
+ * kernel or a filter does not offer openat2).
  */
 #ifndef COMMON_PATH_H
 #define COMMON_PATH_H

@@ -27,6 +27,17 @@ bool oom_hit(void)
 	return oom.hit;
 }
 
+bool oom_works(void)
+{
+	void *volatile p;
+
+	oom_start(1);
+	p = malloc(1);
+	oom_stop();
+	free(p);
+	return oom_hit();
+}
+
 #ifndef WITH_SAN
 void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);

@@ -10,7 +10,7 @@
  *
  * The body runs with the 1st, 2nd, … allocation failing once, and ends after the run in which none
  * failed. Allocations of this thread only. A test that includes this replaces malloc() and its kin
- * in its program; with sanitizers, which need them for themselves, the body runs once.
+ * in its program; sanitizers and valgrind need them for themselves, then the body runs once.
  */
 #ifndef TESTS_LIB_OOM_H
 #define TESTS_LIB_OOM_H
@@ -21,6 +21,8 @@
 void oom_start(unsigned nth);
 /* oom_stop - all succeed again; safe twice */
 void oom_stop(void);
+/* oom_works - can allocations be made to fail in this run? (Not with sanitizers or valgrind.) */
+bool oom_works(void);
 /* oom_hit - did one fail since oom_start()? */
 bool oom_hit(void);
 
