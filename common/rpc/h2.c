@@ -628,7 +628,8 @@ void h2_sent(struct h2 *h, size_t n)
 		struct h2_seg *seg = &h->segs[h->first];
 		size_t k = n < seg->n ? n : seg->n;
 
-		seg->p += seg->msg ? k : 0;
+		if (seg->msg)
+			seg->p += k;
 		seg->off += k;
 		seg->n -= k;
 		n -= k;

@@ -264,9 +264,9 @@ void h2_stream_expire(struct h2_stream *s)
 
 const char *h2_stream_field(const struct h2_stream *s, const char *key)
 {
-	const char *p = (const char *)s->fields.data, *end = p + s->fields.len, *found = NULL;
+	const char *p = buf_str(&s->fields), *end = p + s->fields.len, *found = NULL;
 
-	while (p && p < end) {
+	while (p < end) {
 		const char *value = p + strlen(p) + 1;
 
 		if (!strcmp(p, key))
@@ -687,7 +687,7 @@ static int submit_status(struct h2_stream *s)
 	nghttp2_nv nv[MAX_NV];
 	char status[16];
 	size_t n = 0;
-	const char *p = (const char *)s->trailers.data, *end = p + s->trailers.len;
+	const char *p = buf_str(&s->trailers), *end = p + s->trailers.len;
 
 	if (s->is_trailing)
 		return 0;
@@ -704,7 +704,7 @@ static int submit_status(struct h2_stream *s)
 		if (buf_ok(&text))
 			nv[n++] = NV_COPY("grpc-message", buf_str(&text));
 	}
-	while (p && p < end && n < MAX_NV) {
+	while (p < end && n < MAX_NV) {
 		const char *value = p + strlen(p) + 1;
 
 		nv[n] = NV_COPY(p, value);
