@@ -86,7 +86,6 @@ struct culler_status {
 	uint64_t n_objects, object_bytes, scan_ns, scanned_at_ns;
 	uint64_t held_by_kernel_bytes; /* used, but in no visible file: unnamed temporary objects,
 					  and whatever else lives on the file system */
-	bool held_is_exact; /* the file system holds nothing but this directory */
 	uint64_t n_candidates; /* left in the cull table */
 	/* totals since the start */
 	uint64_t n_culled, culled_bytes, n_busy, n_gone, n_newer, n_failed, n_shared, n_aliens,

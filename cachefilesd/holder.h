@@ -13,6 +13,7 @@
  * worker() is the daemon: asks holder_adopted(), binds or adopts, holder_keep(), runs, returns its
  * exit status. Before holder_keep() a failing worker ends the program with its status; afterwards
  * it is restarted (back-off 0.1 to 10 s) unless it returns 0: an orderly stop.
+ * The pid file names the worker, which writes it anew at each start.
  * Signals: SIGTERM, SIGINT and SIGHUP sent to the holder are passed on to the worker.
  */
 #ifndef CACHEFILESD_HOLDER_H
@@ -34,6 +35,10 @@ enum holder_slot { HOLDER_DEVICE, HOLDER_ROOT, HOLDER_CACHE, HOLDER_GRAVEYARD, H
 
 /* holder_choose - SYSTEMD when started by systemd with a descriptor store, else PROCESS */
 enum holder_kind holder_choose(void);
+/* holder_is_replacement - this process was started by a worker whose holder died: parse options
+ * and configuration (errors do not matter), do not daemonise, write no pid file, and call
+ * holder_run() with HOLDER_PROCESS */
+bool holder_is_replacement(void);
 /* holder_run - runs @worker under @kind; returns the exit status of the program. @argv is used to
  * start a new holder (NULL-terminated, kept). In PROCESS the worker is a fork: what the caller
  * parsed is there, but it must start its threads itself. */

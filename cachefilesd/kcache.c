@@ -25,14 +25,13 @@
 
 void kcache_init(struct kcache *kc, int fd)
 {
-	*kc = (struct kcache){.fd = fd, .cache_fd = -1, .cwd_fd = -1};
+	*kc = (struct kcache){.fd = fd, .cache_fd = -1};
 }
 
 void kcache_fini(struct kcache *kc)
 {
 	kc->fd = fd_close(kc->fd);
 	kc->cache_fd = fd_close(kc->cache_fd);
-	kc->cwd_fd = -1;
 }
 
 int kcache_set_dir(struct kcache *kc, int cache_fd)
@@ -102,15 +101,6 @@ bool kcache_name_is_sendable(const char *name)
 	       !path_is_dots(name) && strlen(name) <= NAME_MAX;
 }
 
-static int enter(struct kcache *kc, int dirfd)
-{
-	kc->cwd_fd = -1;
-	if (fchdir(dirfd) < 0)
-		return -errno;
-	kc->cwd_fd = dirfd;
-	return 0;
-}
-
 /* The guard: the kernel would delete or rename whatever @name is in our working directory, on any
  * file system (cachefiles.md §0 fact 2); something mounted there makes the whole cache fail
  * (§1.7). So prove both on every call, whoever opened @dirfd. */
@@ -140,9 +130,8 @@ int kcache_cull(struct kcache *kc, int dirfd, const char *name)
 
 	if (r != KCACHE_DONE)
 		return r;
-	r = enter(kc, dirfd);
-	if (r < 0)
-		return r;
+	if (fchdir(dirfd) < 0)
+		return -errno;
 	r = kcache_command(kc, "cull %s", name);
 	switch (r) {
 	case 0:
@@ -157,21 +146,21 @@ int kcache_cull(struct kcache *kc, int dirfd, const char *name)
 	}
 }
 
-void kcache_leave(struct kcache *kc)
+void kcache_leave(void)
 {
-	if (chdir("/") == 0)
-		kc->cwd_fd = -1;
+	if (chdir("/") < 0)
+		return; /* then the directory stays busy, nothing worse */
 }
 
 bool kcache_is_dead(struct kcache *kc)
 {
-	/* a dead cache answers EIO to everything; a living one does not know this name */
-	int r = kc->cache_fd < 0 ? 0 : enter(kc, kc->cache_fd);
+	int r;
 
-	if (r < 0)
+	/* a dead cache answers EIO to everything; a living one does not know this name */
+	if (kc->cache_fd < 0 || fchdir(kc->cache_fd) < 0)
 		return false;
 	r = kcache_command(kc, "inuse " PROBE);
-	kcache_leave(kc);
+	kcache_leave();
 	return r == -EIO;
 }
 

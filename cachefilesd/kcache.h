@@ -39,7 +39,6 @@ struct kcache {
 	int fd; /* owned */
 	int cache_fd; /* owned; <dir>/cache, O_PATH; -1 until kcache_set_dir() */
 	dev_t dev; /* of cache_fd */
-	int cwd_fd; /* the directory that fchdir() last went to, -1 unknown; not owned */
 };
 
 /* kcache_open - the device, loading the module when the node is absent (modprobe; @path NULL =
@@ -66,6 +65,12 @@ int kcache_preflight(
 /* kcache_bind - send the whole configuration and bind; 0, or -errno and a sentence in @reason.
  * After a failure the descriptor must be closed (dir, tag and secctx cannot be set twice). */
 int kcache_bind(struct kcache *kc, const struct kcache_config *cfg, bool use_secctx, char *reason);
+/* kcache_format_bound - what is bound, as text for the holder, since the kernel cannot tell it.
+ * kcache_compare_bound - @bound (NUL ended) against @cfg: the number of keywords that differ, each
+ * appended to @differences as a line; they take effect when the daemon is stopped and started. */
+void kcache_format_bound(const struct kcache_config *cfg, bool use_secctx, struct buf *out);
+size_t kcache_compare_bound(const char *bound, const struct kcache_config *cfg, bool use_secctx,
+	struct buf *differences);
 /* kcache_command - one write; 0 or -errno */
 int kcache_command(struct kcache *kc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* kcache_read_state - makes the kernel look at the free space, and reports. 0 or -errno
@@ -89,7 +94,7 @@ int kcache_cull(struct kcache *kc, int dirfd, const char *name);
  * newline, no leading blank, not "." or "..") */
 bool kcache_name_is_sendable(const char *name);
 /* kcache_leave - back to "/", so that nothing is pinned while idle */
-void kcache_leave(struct kcache *kc);
+void kcache_leave(void);
 /* kcache_is_dead - asks the device (a harmless command): has the kernel given the cache up? */
 bool kcache_is_dead(struct kcache *kc);
 

@@ -39,7 +39,7 @@ static struct kernel_source *of(struct cull_source *s)
 
 static void close_dirs(struct kernel_source *ks)
 {
-	kcache_leave(ks->kc);
+	kcache_leave();
 	for (size_t i = 0; i < KERNEL_SOURCE_DIRS; i++) {
 		ks->open_dirs[i].fd = fd_close(ks->open_dirs[i].fd);
 		ks->open_dirs[i].dir = DIRNODE_NONE;
@@ -490,9 +490,10 @@ void kernel_source_rebound(struct kernel_source *ks)
 	ks->is_dead = ks->is_exhausted = false;
 }
 
-void kernel_source_prepare(struct kernel_source *ks)
+void kernel_source_refresh(struct kernel_source *ks)
 {
-	op_begin(&ks->source);
+	drop_table(ks);
+	ks->is_exhausted = false;
 }
 
 /* ---- dry run -------------------------------------------------------------------------------- */

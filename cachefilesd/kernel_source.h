@@ -57,9 +57,9 @@ int kernel_source_init(struct kernel_source *ks, struct kcache *kc, unsigned cul
 void kernel_source_fini(struct kernel_source *ks);
 /* kernel_source_rebound - @kc is another cache now: forget everything */
 void kernel_source_rebound(struct kernel_source *ks);
-/* kernel_source_prepare - scan now although nothing needs culling, so that the table is ready and
- * the sizes are known: call source.ops->oldest() until it is no longer WORKING */
-void kernel_source_prepare(struct kernel_source *ks);
+/* kernel_source_refresh - the table and the sizes are made anew at the next oldest(), which may be
+ * called although nothing needs culling: until it is no longer WORKING */
+void kernel_source_refresh(struct kernel_source *ks);
 /* kernel_source_count - how many candidates are in the table */
 static inline size_t kernel_source_count(const struct kernel_source *ks)
 {

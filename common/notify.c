@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -75,6 +76,27 @@ int notify_store_fd(int fd, const char *name)
 int notify_remove_fd(const char *name)
 {
 	return notify("FDSTOREREMOVE=1\nFDNAME=%s", name);
+}
+
+int notify_barrier(int timeout_ms)
+{
+	int ends[2], r;
+	struct pollfd p;
+
+	if (pipe2(ends, O_CLOEXEC) < 0)
+		return -errno;
+	/* the receiver closes its copy when it gets there */
+	r = send_text("BARRIER=1", strlen("BARRIER=1"), ends[1]);
+	fd_close(ends[1]);
+	if (r == 1) {
+		p = (struct pollfd){.fd = ends[0]};
+		do
+			r = poll(&p, 1, timeout_ms);
+		while (r < 0 && errno == EINTR);
+		r = r < 0 ? -errno : r == 0 ? -ETIMEDOUT : 1;
+	}
+	fd_close(ends[0]);
+	return r;
 }
 
 /* is_for_us - systemd names the process that a variable is meant for; a child that inherited the

@@ -13,6 +13,8 @@ int notify(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 /* notify_store_fd - FDSTORE=1, FDPOLL=0 with @name */
 int notify_store_fd(int fd, const char *name);
 int notify_remove_fd(const char *name);
+/* notify_barrier - wait until everything sent so far was acted on: 1, 0 no socket, -ETIMEDOUT */
+int notify_barrier(int timeout_ms);
 /* notify_watchdog_ns - WATCHDOG_USEC for this process, 0 when off */
 uint64_t notify_watchdog_ns(void);
 /* notify_listen_fds - descriptors passed by LISTEN_FDS (3…), made CLOEXEC. Returns the count;

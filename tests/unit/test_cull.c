@@ -38,7 +38,7 @@ static struct {
 
 void kcache_init(struct kcache *kc, int fd)
 {
-	*kc = (struct kcache){.fd = fd, .cache_fd = -1, .cwd_fd = -1};
+	*kc = (struct kcache){.fd = fd, .cache_fd = -1};
 }
 
 void kcache_fini(struct kcache *kc)
@@ -61,7 +61,7 @@ bool kcache_name_is_sendable(const char *name)
 	return *name != ' ' && !strchr(name, '\n');
 }
 
-void kcache_leave(struct kcache *kc)
+void kcache_leave(void)
 {
 }
 
