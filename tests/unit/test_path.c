@@ -309,8 +309,8 @@ static void does_not_cross_a_mount(void **state)
 		snprintf(from, sizeof(from), "%s/bound", p->dir);
 		snprintf(to, sizeof(to), "%s/t/mnt", p->dir);
 		if (unshare(CLONE_NEWNS) < 0 ||
-			mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
-			mount(from, to, NULL, MS_BIND, NULL) < 0)
+			mount("none", "/", "none", MS_REC | MS_PRIVATE, NULL) < 0 ||
+			mount(from, to, "none", MS_BIND, NULL) < 0)
 			_exit(77);
 		/* the descriptor of before belongs to the namespace where nothing is mounted */
 		fd = open(p->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
