@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* svc_peer.h — the TCP service dfdaemon.v2.DfdaemonUpload, for peers and schedulers.
+ *
+ * Never names a path of this host. What changes or deletes, or makes us store something, is done only
+ * for those whom `may_change` trusts. Source: dragonfly-grpc.md §2.2, §4.2.
+ */
+#ifndef P2P_SVC_PEER_H
+#define P2P_SVC_PEER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/rpc/rpc.h"
+
+struct announce;
+struct exports;
+struct local;
+struct loop;
+struct sched;
+struct svc_peer;
+struct tasks;
+
+struct svc_peer_config {
+	struct loop *loop;
+	struct tasks *tasks;
+	struct exports *exports;
+	struct local *local;
+	struct sched *sched;
+	struct announce *announce; /* SyncHost; NULL: its figures are unknown */
+	const char *host_id, *hostname, *ip; /* borrowed; ip is advertised as the piece server's */
+	uint16_t port, piece_port; /* of this service; of the Vortex server */
+	bool disable_shared; /* serve nobody */
+	bool (*may_change)(void *arg, const struct rpc_call *call);
+	void *may_change_arg;
+	unsigned max_streams; /* SyncPieces and SyncHost together; 0 = 2048 */
+};
+
+int svc_peer_new(struct svc_peer **out, const struct svc_peer_config *cfg);
+struct rpc_service svc_peer_service(struct svc_peer *s);
+/* svc_peer_close - streams end with UNAVAILABLE, so that children look elsewhere at once */
+void svc_peer_close(struct svc_peer *s);
+struct svc_peer *svc_peer_free(struct svc_peer *s); /* after its server; returns NULL */
+unsigned svc_peer_n_streams(const struct svc_peer *s);
+
+#endif
