@@ -11,7 +11,7 @@
 
 struct rpc_peer;
 
-#define ACCESS_NO_GROUP ((gid_t) - 1)
+#define ACCESS_NO_GROUP ((gid_t)-1)
 
 /* access_is_admin - root, our own user, or a member of @admin_gid (supplementary groups count) */
 bool access_is_admin(const struct rpc_peer *p, gid_t admin_gid);

@@ -27,7 +27,7 @@
 #include "p2p/sched.h"
 #include "p2p/status.h"
 
-#define SECOND	      UINT64_C(1000000000)
+#define SECOND        UINT64_C(1000000000)
 #define SCHED_TIMEOUT (10 * SECOND)
 
 struct svc_local {
@@ -172,8 +172,7 @@ static void upload_message(struct rpc_call *call, void *service, const uint8_t *
 		return;
 	if (index) {
 		if (num_u64(index, 0, 255, &number, reason) < 0) {
-			rpc_call_finish(
-				call, RPC_INVALID_ARGUMENT, META_SOURCE_FD ": %s", reason);
+			rpc_call_finish(call, RPC_INVALID_ARGUMENT, META_SOURCE_FD ": %s", reason);
 			return;
 		}
 		fd = rpc_call_take_fd(call, (unsigned)number);
@@ -371,7 +370,8 @@ static void fill_local(local_message *m, struct local_times *t, const struct sto
 	m->piece_length = i->piece_length;
 	m->has_content_length = true;
 	m->content_length = i->length;
-	reply_set_duration(&t->ttl, i->expires_ns > i->created_ns ? i->expires_ns - i->created_ns : 0);
+	reply_set_duration(
+		&t->ttl, i->expires_ns > i->created_ns ? i->expires_ns - i->created_ns : 0);
 	m->ttl = &t->ttl;
 	reply_set_timestamp(&t->created, i->created_ns);
 	m->created_at = &t->created;
@@ -451,8 +451,8 @@ static void on_local_list(struct store_op *op, const struct store_reply *r)
 	} else if (r->cursor) {
 		l->op_busy = true;
 		store_list(l->svc->c.store, &l->op, r->cursor);
-	} else if (rpc_call_send(l->call, l->out.data ? l->out.data : (const void *)"",
-			   l->out.len) < 0) {
+	} else if (rpc_call_send(
+			   l->call, l->out.data ? l->out.data : (const void *)"", l->out.len) < 0) {
 		rpc_call_finish(l->call, RPC_RESOURCE_EXHAUSTED, "the list is too long");
 	} else {
 		rpc_call_finish(l->call, RPC_OK, NULL);
@@ -517,8 +517,7 @@ static void list_end(struct rpc_call *call, void *service, bool finished)
 
 /* ---- DeleteHost -------------------------------------------------------------------------------- */
 
-static void on_host_deleted(
-	void *arg, int status, const char *message, const struct sched_task *t)
+static void on_host_deleted(void *arg, int status, const char *message, const struct sched_task *t)
 {
 	struct rpc_call *call = arg;
 

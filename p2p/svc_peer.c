@@ -23,7 +23,7 @@
 #include "p2p/sched.h"
 #include "p2p/tasks.h"
 
-#define SECOND	      UINT64_C(1000000000)
+#define SECOND        UINT64_C(1000000000)
 #define SCHED_TIMEOUT (10 * SECOND)
 #define QUEUE_BYTES   (64u << 10) /* of announcements waiting in one stream */
 #define HOST_INTERVAL (3 * SECOND) /* between two messages of SyncHost */
@@ -174,8 +174,8 @@ static void on_sync_open(struct task_open *o, struct task *t, const struct outco
 static void sync_message(struct rpc_call *call, void *service, const uint8_t *p, size_t n)
 {
 	struct svc_peer *svc = service;
-	Dfdaemon__V2__SyncPersistentCachePiecesRequest *m = pbc_unpack(
-		&dfdaemon__v2__sync_persistent_cache_pieces_request__descriptor, p, n);
+	Dfdaemon__V2__SyncPersistentCachePiecesRequest *m =
+		pbc_unpack(&dfdaemon__v2__sync_persistent_cache_pieces_request__descriptor, p, n);
 	struct sync *s = NULL;
 
 	if (!m) {
@@ -189,7 +189,7 @@ static void sync_message(struct rpc_call *call, void *service, const uint8_t *p,
 			svc->n_streams >= svc->c.max_streams ? RPC_RESOURCE_EXHAUSTED
 							     : RPC_UNAVAILABLE,
 			"%s",
-			svc->is_closing		? "this peer is stopping"
+			svc->is_closing         ? "this peer is stopping"
 			: svc->c.disable_shared ? "this peer does not share"
 						: "too many children at once");
 		goto out;
@@ -299,8 +299,8 @@ static void host_message(struct rpc_call *call, void *service, const uint8_t *p,
 	struct host_stream *h;
 
 	if (svc->is_closing || svc->n_streams >= svc->c.max_streams) {
-		rpc_call_finish(call,
-			svc->is_closing ? RPC_UNAVAILABLE : RPC_RESOURCE_EXHAUSTED, "%s",
+		rpc_call_finish(call, svc->is_closing ? RPC_UNAVAILABLE : RPC_RESOURCE_EXHAUSTED,
+			"%s",
 			svc->is_closing ? "this peer is stopping" : "too many children at once");
 		return;
 	}
@@ -396,8 +396,7 @@ static void update_message(struct rpc_call *call, void *service, const uint8_t *
 	}
 	/* Upstream does nothing for false; for us it takes a surplus replica's pin off. */
 	if (!refuse_id(call, m->task_id))
-		started(call,
-			local_pin(svc->c.local, m->task_id, m->persistent, on_changed, call));
+		started(call, local_pin(svc->c.local, m->task_id, m->persistent, on_changed, call));
 	protobuf_c_message_free_unpacked(&m->base, NULL);
 }
 
@@ -533,8 +532,7 @@ struct rpc_service svc_peer_service(struct svc_peer *s)
 void svc_peer_close(struct svc_peer *s)
 {
 	s->is_closing = true;
-	list_for_each_safe(it, &s->streams)
-	{
+	list_for_each_safe (it, &s->streams) {
 		struct sync *y = list_entry(it, struct sync, link);
 
 		if (y->is_watching)

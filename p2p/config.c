@@ -1,0 +1,273 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+#include "p2p/config.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/buf.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/num.h"
+
+#define SECOND UINT64_C(1000000000)
+#define DAY    (86400 * SECOND)
+
+static const char *const scheduler_names[] = {"embedded", "dragonfly", NULL};
+static const char *const task_id_names[] = {"auto", "crc32", "sha256", NULL};
+
+#define AT(member) offsetof(struct config, member)
+
+const struct conf_option config_options[] = {
+	{"host", "hostname", CONF_STRING, AT(hostname),
+		.help = "name in ids and reports; the system's when empty"},
+	{"host", "ip", CONF_STRING, AT(ip),
+		.help = "advertised address; when empty, that of the first interface that is up"},
+	{"host", "idc", CONF_STRING, AT(idc),
+		.help = "data centre: candidates in the same one are preferred, replicas spread over several"},
+	{"host", "location", CONF_STRING, AT(location),
+		.help = "place as a path joined by '|', for example eu|hall 2|rack 17"},
+
+	{"local", "socket", CONF_STRING, AT(socket), .def = "/var/run/dragonfly/dfdaemon.sock",
+		.help = "unix socket that dfcache talks to"},
+	{"local", "socket_mode", CONF_STRING, AT(socket_mode), .def = "0666",
+		.help = "permissions of the socket, octal: who may connect may export any task"},
+	{"local", "socket_group", CONF_STRING, AT(socket_group),
+		.help = "group of the socket; unchanged when empty"},
+	{"local", "admin_group", CONF_STRING, AT(admin_group),
+		.help = "its members may remove, pin and prolong tasks of others, as root may"},
+	{"local", "broker_socket", CONF_STRING, AT(broker_socket),
+		.help = "socket of dfdaemon-broker, which opens paths as the caller; when empty, broker_program is started for each path"},
+	{"local", "broker_program", CONF_STRING, AT(broker_program),
+		.help = "dfdaemon-broker; when empty, the one beside dfdaemon's executable"},
+	{"local", "export_link", CONF_BOOL, AT(export_link), .def = "no",
+		.help = "exports to a path try a hard link first, as the documented dfcache does; such an output is read-only and belongs to the cache"},
+
+	{"peer", "listen", CONF_STRING, AT(listen),
+		.help = "address to listen at for peers; all when empty"},
+	{"peer", "port", CONF_U64, AT(port), 1, 65535, "4000", NULL,
+		"TCP port of the gRPC services"},
+	{"peer", "piece_port", CONF_U64, AT(piece_port), 1, 65535, "4005", NULL,
+		"TCP port of the piece server"},
+	{"peer", "peers", CONF_LIST, AT(peers),
+		.help = "other peers: host:port, address:port, or a DNS name with several addresses; one live peer is enough to find the rest"},
+	{"peer", "peer_networks", CONF_LIST, AT(peer_networks),
+		.help = "networks whose hosts may join and ask for changes, besides the listed peers: 10.0.0.0/8"},
+	{"peer", "scheduler", CONF_ENUM, AT(scheduler), .def = "embedded",
+		.help = "who schedules: the peers themselves, or the schedulers of a Dragonfly cluster",
+		.names = scheduler_names},
+	{"peer", "schedulers", CONF_LIST, AT(schedulers),
+		.help = "Dragonfly's schedulers, host:port"},
+	{"peer", "disable_shared", CONF_BOOL, AT(disable_shared), .def = "no",
+		.help = "serve no pieces and hold no replicas for others"},
+	{"peer", "heartbeat", CONF_DURATION, AT(heartbeat_ns), 100 * (SECOND / 1000), 60 * SECOND,
+		"3s", NULL,
+		"between two messages to each peer; a peer is lost after three missed ones"},
+	{"peer", "resolve_interval", CONF_DURATION, AT(resolve_ns), SECOND, DAY, "30s", NULL,
+		"between two look-ups of the names in peers"},
+	{"peer", "announce_interval", CONF_DURATION, AT(announce_ns), SECOND, DAY, "30s", NULL,
+		"between two reports about this host"},
+	{"peer", "leave_grace", CONF_DURATION, AT(leave_grace_ns), 0, DAY, "30s", NULL,
+		"how long the replicas of a peer that stopped in order are awaited before they are replaced"},
+
+	{"store", "socket", CONF_STRING, AT(store_socket), .def = "/run/cachefilesd/store.sock",
+		.help = "cachefilesd's socket"},
+
+	{"import", "task_id", CONF_ENUM, AT(task_id), .def = "auto",
+		.help = "form of ids: crc32 as dfcache's documentation says (with the embedded scheduler), or sha256 (with Dragonfly's)",
+		.names = task_id_names},
+	{"import", "default_ttl", CONF_DURATION, AT(default_ttl_ns), SECOND, 0, "1day", NULL,
+		"ttl of imports that give none"},
+	{"import", "min_ttl", CONF_DURATION, AT(min_ttl_ns), SECOND, 0, "1m", NULL,
+		"shortest ttl that is accepted"},
+	{"import", "max_ttl", CONF_DURATION, AT(max_ttl_ns), 0, 0, "7days", NULL,
+		"longest ttl that is accepted; 0: any"},
+	{"import", "max_replicas", CONF_U64, AT(max_replicas), 1, 1000, "64", NULL,
+		"most replicas that an import may ask for"},
+	{"import", "max_imports", CONF_U64, AT(max_imports), 1, 1000, "16", NULL,
+		"imports at once; more are refused"},
+
+	{"download", "concurrent_pieces", CONF_U64, AT(concurrent_pieces), 1, 64, "8", "pieces",
+		"requests at once for each download"},
+	{"download", "progress_timeout", CONF_DURATION, AT(progress_timeout_ns), SECOND, DAY, "30s",
+		NULL, "a download that receives no byte for so long fails"},
+	{"download", "room_timeout", CONF_DURATION, AT(room_timeout_ns), 0, DAY, "30s", NULL,
+		"how long an import or download waits for culling to make room"},
+	{"download", "max_downloads", CONF_U64, AT(max_downloads), 1, 1000, "64", NULL,
+		"tasks fetched at once; more are refused"},
+
+	{"upload", "slots", CONF_U64, AT(slots), 1, 1024, "8", NULL,
+		"pieces sent at once to peers of our kind; others are told that this one is busy"},
+	{"upload", "max_connections", CONF_U64, AT(max_connections), 1, 65536, "512", NULL,
+		"connections to the piece server"},
+	{"upload", "max_transfers", CONF_U64, AT(max_transfers), 1, 1024, "64", NULL,
+		"pieces sent at once in all; more wait in order of arrival"},
+	{"upload", "bandwidth", CONF_SIZE, AT(upload_bandwidth), 0, 0, "0", "bytes per second",
+		"most that is sent to peers; 0: no limit"},
+
+	{"daemon", "loop", CONF_STRING, AT(loop), .def = "auto", .help = "auto, io_uring or epoll"},
+	{"daemon", "workers", CONF_U64, AT(workers), 1, 64, "4", "threads",
+		"for hashing and blocking file work"},
+	{"daemon", "buffer", CONF_SIZE, AT(buffer_bytes), 16384, 16 << 20, "256KiB", "bytes",
+		"memory for each running transfer of a piece"},
+	{"daemon", "log_level", CONF_STRING, AT(log_level), .def = "info",
+		.help = "error, warn, info or debug"},
+	{"daemon", "log_file", CONF_STRING, AT(log_file),
+		.help = "file to log to; standard error when empty (the journal, under systemd)"},
+};
+const size_t config_n_options = ARRAY_SIZE(config_options);
+
+int config_init(struct config *c)
+{
+	memset(c, 0, sizeof(*c));
+	return conf_defaults(config_options, config_n_options, c);
+}
+
+void config_fini(struct config *c)
+{
+	conf_fini(config_options, config_n_options, c);
+}
+
+int config_parse(struct config *c, const char *file, char *text, size_t len, struct buf *errors)
+{
+	conf_drop_section(text, len, "dfcache");
+	return conf_parse(config_options, config_n_options, c, file, text, len, NULL, errors);
+}
+
+int config_set(struct config *c, const char *assignment, char *reason)
+{
+	const char *dot = strchr(assignment, '.'), *eq = strchr(assignment, '=');
+
+	if (!dot || !eq || dot > eq) {
+		snprintf(reason, NUM_REASON, "\"%.60s\" is not section.key=value", assignment);
+		return -EINVAL;
+	}
+	for (size_t i = 0; i < config_n_options; i++) {
+		const struct conf_option *o = &config_options[i];
+
+		if (strlen(o->section) == (size_t)(dot - assignment) &&
+			!strncmp(o->section, assignment, (size_t)(dot - assignment)) &&
+			strlen(o->key) == (size_t)(eq - dot - 1) &&
+			!strncmp(o->key, dot + 1, (size_t)(eq - dot - 1)))
+			return conf_set(o, c, eq + 1, reason);
+	}
+	snprintf(reason, NUM_REASON, "there is no option \"%.*s\"",
+		eq - assignment < 60 ? (int)(eq - assignment) : 60, assignment);
+	return -EINVAL;
+}
+
+int config_mode(const char *text, unsigned *mode)
+{
+	char *end;
+	unsigned long v = strtoul(text, &end, 8);
+
+	if (!*text || *end || v > 0777 || *text == '-' || *text == '+' || *text == ' ')
+		return -EINVAL;
+	*mode = (unsigned)v;
+	return 0;
+}
+
+static int complain(struct buf *errors, const char *text)
+{
+	buf_addf(errors, "%s\n", text);
+	return 1;
+}
+
+int config_check(const struct config *c, struct buf *errors)
+{
+	unsigned mode;
+	int n = 0;
+
+	if (config_mode(c->socket_mode, &mode) < 0)
+		n += complain(errors, "[local] socket_mode is not an octal mode such as 0660");
+	if (!*c->socket || *c->socket != '/')
+		n += complain(errors, "[local] socket must be an absolute path");
+	if (c->port == c->piece_port)
+		n += complain(errors, "[peer] port and piece_port must differ");
+	if (c->scheduler == CONFIG_DRAGONFLY && !config_list_n(c->schedulers))
+		n += complain(errors, "[peer] scheduler = dragonfly needs schedulers");
+	if (c->scheduler == CONFIG_EMBEDDED && config_list_n(c->schedulers))
+		n += complain(errors,
+			"[peer] schedulers are given but scheduler = embedded; set scheduler = "
+			"dragonfly or take them out");
+	if (c->max_ttl_ns && c->max_ttl_ns < c->min_ttl_ns)
+		n += complain(errors, "[import] max_ttl is shorter than min_ttl");
+	if (c->default_ttl_ns < c->min_ttl_ns ||
+		(c->max_ttl_ns && c->default_ttl_ns > c->max_ttl_ns))
+		n += complain(errors, "[import] default_ttl is not between min_ttl and max_ttl");
+	if (strcmp(c->loop, "auto") != 0 && strcmp(c->loop, "io_uring") != 0 &&
+		strcmp(c->loop, "epoll") != 0)
+		n += complain(errors, "[daemon] loop must be auto, io_uring or epoll");
+	if (log_level_parse(c->log_level) < 0)
+		n += complain(errors, "[daemon] log_level must be error, warn, info or debug");
+	return n;
+}
+
+void config_dump(const struct config *c, struct buf *out)
+{
+	const char *section = "";
+
+	for (size_t i = 0; i < config_n_options; i++) {
+		const struct conf_option *o = &config_options[i];
+
+		if (strcmp(section, o->section) != 0)
+			buf_addf(out, "%s[%s]\n", i ? "\n" : "", o->section);
+		section = o->section;
+		buf_addf(out, "# %s%s%s%s\n%s = ", o->help, o->unit ? " (" : "",
+			o->unit ? o->unit : "", o->unit ? ")" : "", o->key);
+		conf_format(o, c, out);
+		buf_addc(out, '\n');
+	}
+}
+
+void config_manual(struct buf *out)
+{
+	const char *section = "";
+
+	for (size_t i = 0; i < config_n_options; i++) {
+		const struct conf_option *o = &config_options[i];
+
+		if (strcmp(section, o->section) != 0) {
+			if (i)
+				buf_adds(out, ".El\n");
+			buf_addf(out, ".Ss [%s]\n.Bl -tag -width Ds\n", o->section);
+		}
+		section = o->section;
+		buf_addf(out, ".It Ic %s", o->key);
+		if (o->def)
+			buf_addf(out, " = Ar %s", o->def);
+		buf_addf(out, "\n%c%s",
+			o->help[0] >= 'a' && o->help[0] <= 'z' ? o->help[0] - 32 : o->help[0],
+			o->help + 1);
+		if (o->unit)
+			buf_addf(out, " (%s)", o->unit);
+		buf_adds(out, ".\n");
+	}
+	buf_adds(out, ".El\n");
+}
+
+bool config_list(const char *list, size_t i, char *out, size_t cap)
+{
+	const char *end;
+
+	while (list && i--) {
+		list = strchr(list, ',');
+		if (list)
+			list++;
+	}
+	if (!list || !*list)
+		return false;
+	end = strchrnul(list, ',');
+	snprintf(out, cap, "%.*s", (int)(end - list), list);
+	return true;
+}
+
+size_t config_list_n(const char *list)
+{
+	size_t n = list && *list ? 1 : 0;
+
+	for (; list && *list; list++)
+		n += *list == ',';
+	return n;
+}
