@@ -1,0 +1,834 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/*
+ * The order of building is the order of struct daemon; each step either works or says why not. Stopping
+ * has three parts: nothing new comes in and what runs is ended; the loop turns until all rooms are
+ * idle or the patience is over; the rooms are freed in reverse.
+ */
+#include "p2p/daemon.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <grp.h>
+#include <ifaddrs.h>
+#include <inttypes.h>
+#include <limits.h>
+#include <net/if.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "cachefilesd/api/store.h"
+#include "common/cleanup.h"
+#include "common/log.h"
+#include "common/loop.h"
+#include "common/notify.h"
+#include "common/path.h"
+#include "common/rpc/addr.h"
+#include "common/rpc/health.h"
+#include "common/rpc/listen.h"
+#include "common/rpc/rpc.h"
+#include "p2p/access.h"
+#include "p2p/announce.h"
+#include "p2p/api/methods.h"
+#include "p2p/broker/client.h"
+#include "p2p/channels.h"
+#include "p2p/config.h"
+#include "p2p/export.h"
+#include "p2p/fetch.h"
+#include "p2p/import.h"
+#include "p2p/local.h"
+#include "p2p/sched.h"
+#include "p2p/scheduler/scheduler.h"
+#include "p2p/serve.h"
+#include "p2p/svc_local.h"
+#include "p2p/svc_peer.h"
+#include "p2p/task_id.h"
+#include "p2p/tasks.h"
+#include "p2p/vortex/client.h"
+#include "p2p/vortex/server.h"
+#include "p2p/writer.h"
+
+#define SECOND               UINT64_C(1000000000)
+#define STOP_NS              (5 * SECOND) /* patience of an orderly stop */
+#define MAX_CHANNELS         256
+#define MAX_IDLE_CONNECTIONS 64
+#define MAX_LIST             256 /* peers, networks, schedulers in the configuration */
+
+struct daemon {
+	const struct config *cfg;
+	/* who we are */
+	char hostname[256], ip[INET6_ADDRSTRLEN], host_id[HOST_ID_SIZE];
+	struct sockaddr_storage self;
+	struct sockaddr_storage *schedulers; /* Dragonfly's; owned */
+	size_t n_schedulers;
+	gid_t admin_gid;
+	char broker_program[PATH_MAX];
+	/* the rooms */
+	struct loop *loop;
+	int local_fd, peer_fd, piece_fd; /* until their servers own them */
+	struct store_client *store;
+	struct tasks *tasks;
+	struct writers *writers;
+	struct local *local;
+	struct channels *channels;
+	struct scheduler *scheduler;
+	struct sched *sched;
+	struct announce *announce;
+	struct vortex_pool *pool;
+	struct serve *serve;
+	struct vortex_server *vortex;
+	struct fetches *fetches;
+	struct imports *imports;
+	struct broker *broker;
+	struct exports *exports;
+	struct svc_local *svc_local;
+	struct svc_peer *svc_peer;
+	struct health *health;
+	struct rpc_server *local_server, *peer_server;
+	/* running */
+	int signal_fd;
+	struct loop_op signal_op, watchdog;
+	struct signalfd_siginfo info;
+	uint64_t watchdog_ns;
+	bool is_stopping, is_store_ready;
+	bool local_stopped, peer_stopped, vortex_gone, pool_gone, broker_gone, has_left;
+};
+
+/* ---- who we are ------------------------------------------------------------------------------ */
+
+static int fail(int e, const char *what)
+{
+	log_err("daemon: cannot start: %s: %s", what, strerror(-e));
+	return e;
+}
+
+/* the first address of an interface that is up and not the loopback; IPv4 before IPv6 */
+static int own_address(char out[INET6_ADDRSTRLEN])
+{
+	struct ifaddrs *all, *i;
+	int best = 0;
+
+	snprintf(out, INET6_ADDRSTRLEN, "127.0.0.1");
+	if (getifaddrs(&all) < 0)
+		return -errno;
+	for (i = all; i; i = i->ifa_next) {
+		const struct sockaddr_in6 *v6 = (const void *)i->ifa_addr;
+		int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
+
+		if (!(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK))
+			continue;
+		if (family == AF_INET && best < 2) {
+			inet_ntop(AF_INET, &((struct sockaddr_in *)i->ifa_addr)->sin_addr, out,
+				INET6_ADDRSTRLEN);
+			best = 2;
+		} else if (family == AF_INET6 && best < 1 &&
+			   !IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr)) {
+			inet_ntop(AF_INET6, &v6->sin6_addr, out, INET6_ADDRSTRLEN);
+			best = 1;
+		}
+	}
+	freeifaddrs(all);
+	return 0;
+}
+
+static int set_address(struct sockaddr_storage *sa, const char *ip, uint16_t port)
+{
+	struct sockaddr_in *v4 = (void *)sa;
+	struct sockaddr_in6 *v6 = (void *)sa;
+
+	memset(sa, 0, sizeof(*sa));
+	if (inet_pton(AF_INET, ip, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+	} else if (inet_pton(AF_INET6, ip, &v6->sin6_addr) == 1) {
+		v6->sin6_family = AF_INET6;
+		v6->sin6_port = htons(port);
+	} else {
+		return -EINVAL;
+	}
+	return 0;
+}
+
+static socklen_t address_len(const struct sockaddr_storage *sa)
+{
+	return sa->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+}
+
+static int find_group(const char *name, gid_t *gid)
+{
+	struct group *g;
+
+	*gid = ACCESS_NO_GROUP;
+	if (!name || !*name)
+		return 0;
+	g = getgrnam(name);
+	if (!g) {
+		log_err("daemon: cannot start: there is no group %s", name);
+		return -ENOENT;
+	}
+	*gid = g->gr_gid;
+	return 0;
+}
+
+static int identify(struct daemon *d)
+{
+	const struct config *c = d->cfg;
+	char *slash;
+	ssize_t n;
+	int r;
+
+	if (c->hostname && *c->hostname)
+		snprintf(d->hostname, sizeof(d->hostname), "%s", c->hostname);
+	else if (gethostname(d->hostname, sizeof(d->hostname) - 1) < 0)
+		return fail(-errno, "the host name");
+	if (c->ip && *c->ip) {
+		snprintf(d->ip, sizeof(d->ip), "%s", c->ip);
+	} else {
+		r = own_address(d->ip);
+		if (r < 0)
+			return fail(r, "the addresses of this host");
+	}
+	if (set_address(&d->self, d->ip, (uint16_t)c->port) < 0) {
+		log_err("daemon: cannot start: [host] ip %s is not an IP address", d->ip);
+		return -EINVAL;
+	}
+	host_id_make(d->ip, d->hostname, d->host_id);
+	r = find_group(c->admin_group, &d->admin_gid);
+	if (r < 0)
+		return r;
+	if (c->broker_program && *c->broker_program) {
+		snprintf(d->broker_program, sizeof(d->broker_program), "%s", c->broker_program);
+		return 0;
+	}
+	n = readlink("/proc/self/exe", d->broker_program, sizeof(d->broker_program) - 32);
+	if (n < 0)
+		return fail(-errno, "the place of this executable");
+	d->broker_program[n] = 0;
+	slash = strrchr(d->broker_program, '/');
+	snprintf(slash + 1, 31, "dfdaemon-broker");
+	return 0;
+}
+
+/* ---- listening --------------------------------------------------------------------------------- */
+
+static int listen_tcp(const struct config *c, uint64_t port, int *out)
+{
+	struct sockaddr_storage sa;
+	int fd;
+
+	if (c->listen && *c->listen) {
+		if (set_address(&sa, c->listen, (uint16_t)port) < 0) {
+			log_err("daemon: cannot start: [peer] listen %s is not an IP address",
+				c->listen);
+			return -EINVAL;
+		}
+	} else {
+		set_address(&sa, "0.0.0.0", (uint16_t)port);
+	}
+	fd = rpc_listen_tcp((struct sockaddr *)&sa, address_len(&sa));
+	if (fd < 0) {
+		log_err("daemon: cannot start: cannot listen at %s port %" PRIu64 ": %s",
+			c->listen && *c->listen ? c->listen : "any address", port, strerror(-fd));
+		return fd;
+	}
+	*out = fd;
+	return 0;
+}
+
+static int listen_all(struct daemon *d)
+{
+	const struct config *c = d->cfg;
+	_cleanup_free_ char *dir = strdup(c->socket);
+	unsigned mode;
+	gid_t gid;
+	int r;
+
+	r = find_group(c->socket_group, &gid);
+	if (r < 0)
+		return r;
+	if (!dir || config_mode(c->socket_mode, &mode) < 0)
+		return fail(dir ? -EINVAL : -ENOMEM, "the socket's mode");
+	*strrchr(dir, '/') = 0;
+	if (*dir)
+		path_mkdir_p(dir, 0755); /* when it cannot be made, the next line says why */
+	d->local_fd = rpc_listen_unix(c->socket, mode, gid);
+	if (d->local_fd < 0) {
+		log_err("daemon: cannot start: cannot listen at %s: %s", c->socket,
+			strerror(-d->local_fd));
+		return d->local_fd;
+	}
+	r = listen_tcp(c, c->port, &d->peer_fd);
+	return r < 0 ? r : listen_tcp(c, c->piece_port, &d->piece_fd);
+}
+
+/* ---- the rooms --------------------------------------------------------------------------------- */
+
+static void on_store_event(void *arg, enum store_event e)
+{
+	struct daemon *d = arg;
+
+	if (e == STORE_EVENT_READY) {
+		d->is_store_ready = true;
+		log_notice("daemon: the store is there socket=%s", d->cfg->store_socket);
+	} else if (e == STORE_EVENT_LOST && d->is_store_ready && !d->is_stopping) {
+		d->is_store_ready = false;
+		log_warning("daemon: the store went away, waiting for it socket=%s",
+			d->cfg->store_socket);
+	}
+	if (d->health)
+		health_set(d->health, SERVICE_DFDAEMON_DOWNLOAD, d->is_store_ready);
+	writers_on_store_event(d->writers, e);
+	tasks_on_store_event(d->tasks, e);
+	local_on_store_event(d->local, e);
+}
+
+static void on_space(void *arg, uint64_t total, uint64_t available)
+{
+	struct daemon *d = arg;
+
+	announce_set_disk(d->announce, total, available);
+}
+
+static void on_schedulers(void *arg)
+{
+	announce_now(((struct daemon *)arg)->announce);
+}
+
+static int build_store(struct daemon *d)
+{
+	struct tasks_options to = {0};
+	int r;
+
+	r = store_client_new(&d->store, d->loop, d->cfg->store_socket, on_store_event, d);
+	if (r == 0)
+		r = tasks_new(&d->tasks, d->loop, d->store, &to);
+	if (r == 0)
+		r = writers_new(&d->writers, d->loop, d->store);
+	if (r == 0)
+		r = local_new(&d->local, d->loop, d->store, d->tasks);
+	return r < 0 ? fail(r, "the store's client") : 0;
+}
+
+static int resolve_schedulers(struct daemon *d)
+{
+	char item[300], *colon;
+	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *v, *a;
+
+	for (size_t i = 0; config_list(d->cfg->schedulers, i, item, sizeof(item)); i++) {
+		const char *host = item;
+		int r;
+
+		colon = strrchr(item, ':');
+		if (!colon) {
+			log_err("daemon: cannot start: [peer] schedulers: \"%s\" is not host:port",
+				item);
+			return -EINVAL;
+		}
+		*colon = 0;
+		if (*item == '[' && colon > item && colon[-1] == ']') {
+			colon[-1] = 0;
+			host++;
+		}
+		r = getaddrinfo(host, colon + 1, &hints, &v);
+		if (r) {
+			log_err("daemon: cannot start: scheduler %s: %s", host, gai_strerror(r));
+			return -EINVAL;
+		}
+		for (a = v; a && d->n_schedulers < MAX_LIST; a = a->ai_next)
+			memcpy(&d->schedulers[d->n_schedulers++], a->ai_addr, a->ai_addrlen);
+		freeaddrinfo(v);
+	}
+	return 0;
+}
+
+static int build_embedded(struct daemon *d)
+{
+	static const struct scheduler_ops ops = {
+		.drop = local_drop,
+		.set_expiry = local_set_expiry,
+	};
+	const struct config *c = d->cfg;
+	_cleanup_free_ char(*names)[300] = calloc(MAX_LIST, sizeof(*names));
+	_cleanup_free_ const char **peers = calloc(MAX_LIST, sizeof(*peers));
+	_cleanup_free_ struct scheduler_prefix *nets = calloc(MAX_LIST, sizeof(*nets));
+	struct scheduler_config sc = {
+		.host_id = d->host_id,
+		.hostname = d->hostname,
+		.self = d->self,
+		.peers = peers,
+		.networks = nets,
+		.heartbeat_ns = c->heartbeat_ns,
+		.resolve_ns = c->resolve_ns,
+		.leave_grace_ns = c->leave_grace_ns,
+	};
+	char item[80];
+	int r;
+
+	if (!names || !peers || !nets)
+		return fail(-ENOMEM, "the scheduler");
+	for (; sc.n_peers < MAX_LIST &&
+		config_list(c->peers, sc.n_peers, names[sc.n_peers], sizeof(*names));
+		sc.n_peers++)
+		peers[sc.n_peers] = names[sc.n_peers];
+	for (; sc.n_networks < MAX_LIST &&
+		config_list(c->peer_networks, sc.n_networks, item, sizeof(item));
+		sc.n_networks++) {
+		if (scheduler_parse_prefix(item, &nets[sc.n_networks]) < 0) {
+			log_err("daemon: cannot start: [peer] peer_networks: \"%s\" is not a "
+				"network such as 10.0.0.0/8",
+				item);
+			return -EINVAL;
+		}
+	}
+	r = scheduler_new(&d->scheduler, d->loop, d->channels, &sc, &ops, d->local);
+	return r < 0 ? fail(r, "the scheduler (are [peer] peers all host:port?)") : 0;
+}
+
+static int build_scheduling(struct daemon *d)
+{
+	const struct config *c = d->cfg;
+	struct sched_config sc = {.host_id = d->host_id};
+	struct announce_config ac = {
+		.host_id = d->host_id,
+		.hostname = d->hostname,
+		.ip = d->ip,
+		.port = (uint16_t)c->port,
+		.idc = c->idc,
+		.location = c->location,
+		.disable_shared = c->disable_shared,
+		.interval_ns = c->announce_ns,
+	};
+	int r;
+
+	d->channels = channels_new(d->loop, MAX_CHANNELS);
+	d->schedulers = calloc(MAX_LIST, sizeof(*d->schedulers));
+	if (!d->channels || !d->schedulers)
+		return fail(-ENOMEM, "the channels");
+	if (c->scheduler == CONFIG_EMBEDDED)
+		r = build_embedded(d);
+	else
+		r = resolve_schedulers(d);
+	if (r < 0)
+		return r;
+	sc.loop = d->loop;
+	sc.channels = d->channels;
+	sc.embedded = d->scheduler;
+	sc.schedulers = d->schedulers;
+	sc.n_schedulers = d->n_schedulers;
+	r = sched_new(&d->sched, &sc);
+	if (r < 0)
+		return fail(r, "the scheduler's client");
+	local_set_sched(d->local, d->sched);
+	r = announce_new(&d->announce, d->loop, d->sched, &ac);
+	if (r < 0)
+		return fail(r, "the host's reports");
+	sched_on_schedulers(d->sched, on_schedulers, d);
+	local_watch_space(d->local, on_space, d);
+	return 0;
+}
+
+static int build_transfers(struct daemon *d)
+{
+	const struct config *c = d->cfg;
+	struct vortex_server_limits limits = {
+		.max_connections = (unsigned)c->max_connections,
+		.max_sending = (unsigned)c->max_transfers,
+		.buffer_bytes = c->buffer_bytes,
+		.bandwidth = c->upload_bandwidth,
+	};
+	struct fetches_config fc = {
+		.loop = d->loop,
+		.tasks = d->tasks,
+		.writers = d->writers,
+		.sched = d->sched,
+		.local = d->local,
+		.channels = d->channels,
+		.host_id = d->host_id,
+		.hostname = d->hostname,
+		.ip = d->ip,
+		.concurrent_pieces = (unsigned)c->concurrent_pieces,
+		.max_fetches = (unsigned)c->max_downloads,
+		.progress_ns = c->progress_timeout_ns,
+		.room_wait_ns = c->room_timeout_ns,
+	};
+	int r;
+
+	r = vortex_pool_new(&d->pool, d->loop, MAX_IDLE_CONNECTIONS, c->buffer_bytes);
+	if (r < 0)
+		return fail(r, "the piece client");
+	r = serve_new(&d->serve, d->tasks, (unsigned)c->slots);
+	if (r < 0)
+		return fail(r, "the piece source");
+	r = vortex_server_new(
+		&d->vortex, d->loop, take_fd(&d->piece_fd), &serve_ops, d->serve, &limits);
+	if (r < 0)
+		return fail(r, "the piece server");
+	fc.pool = d->pool;
+	r = fetches_new(&d->fetches, &fc);
+	return r < 0 ? fail(r, "downloads") : 0;
+}
+
+static int build_journeys(struct daemon *d)
+{
+	const struct config *c = d->cfg;
+	bool embedded = c->scheduler == CONFIG_EMBEDDED;
+	struct broker_options bo = {
+		.socket_path = c->broker_socket,
+		.program = d->broker_program,
+	};
+	struct imports_config ic = {
+		.loop = d->loop,
+		.writers = d->writers,
+		.sched = d->sched,
+		.local = d->local,
+		.host_id = d->host_id,
+		.hostname = d->hostname,
+		.ip = d->ip,
+		.id_form = c->task_id == CONFIG_ID_SHA256 ||
+					   (c->task_id == CONFIG_ID_AUTO && !embedded)
+				   ? TASK_ID_SHA256
+				   : TASK_ID_CRC32,
+		.is_embedded = embedded,
+		.max_imports = (unsigned)c->max_imports,
+		.room_wait_ns = c->room_timeout_ns,
+	};
+	struct exports_config ec = {
+		.loop = d->loop,
+		.tasks = d->tasks,
+		.fetches = d->fetches,
+		.local = d->local,
+		.host_id = d->host_id,
+		.hostname = d->hostname,
+		.ip = d->ip,
+		.link_first = c->export_link,
+	};
+	int r;
+
+	r = broker_new(&d->broker, d->loop, &bo);
+	if (r < 0)
+		return fail(r, "the broker's client");
+	r = imports_new(&d->imports, &ic);
+	if (r < 0)
+		return fail(r, "imports");
+	ec.broker = d->broker;
+	r = exports_new(&d->exports, &ec);
+	return r < 0 ? fail(r, "exports") : 0;
+}
+
+static bool may_change(void *arg, const struct rpc_call *call)
+{
+	struct daemon *d = arg;
+
+	if (d->scheduler)
+		return scheduler_call_trusted(d->scheduler, call);
+	for (size_t i = 0; i < d->n_schedulers; i++)
+		if (addr_is_same_host((const struct sockaddr *)&d->schedulers[i],
+			    (const struct sockaddr *)&rpc_call_peer(call)->addr))
+			return true;
+	return false;
+}
+
+static int build_services(struct daemon *d)
+{
+	const struct config *c = d->cfg;
+	struct svc_local_config lc = {
+		.exports = d->exports,
+		.imports = d->imports,
+		.broker = d->broker,
+		.sched = d->sched,
+		.store = d->store,
+		.host_id = d->host_id,
+		.admin_gid = d->admin_gid,
+		.default_ttl_ns = c->default_ttl_ns,
+		.min_ttl_ns = c->min_ttl_ns,
+		.max_ttl_ns = c->max_ttl_ns,
+		.max_replicas = (unsigned)c->max_replicas,
+	};
+	struct svc_peer_config pc = {
+		.loop = d->loop,
+		.tasks = d->tasks,
+		.exports = d->exports,
+		.local = d->local,
+		.sched = d->sched,
+		.announce = d->announce,
+		.host_id = d->host_id,
+		.hostname = d->hostname,
+		.ip = d->ip,
+		.port = (uint16_t)c->port,
+		.piece_port = (uint16_t)c->piece_port,
+		.disable_shared = c->disable_shared,
+		.may_change = may_change,
+		.may_change_arg = d,
+	};
+	struct rpc_limits peer_limits = {.max_fds = 0, .max_connections = 1024};
+	struct rpc_service services[2 + SCHEDULER_N_SERVICES];
+	size_t n = 0;
+	int r, fd;
+
+	r = svc_local_new(&d->svc_local, &lc);
+	if (r == 0)
+		r = svc_peer_new(&d->svc_peer, &pc);
+	if (r < 0)
+		return fail(r, "the services");
+	d->health = health_new();
+	if (!d->health || health_set(d->health, SERVICE_DFDAEMON_DOWNLOAD, false) < 0 ||
+		health_set(d->health, SERVICE_DFDAEMON_UPLOAD, true) < 0)
+		return fail(-ENOMEM, "the health service");
+	services[n++] = svc_local_service(d->svc_local);
+	services[n++] = health_service(d->health);
+	fd = take_fd(&d->local_fd);
+	r = rpc_server_new(&d->local_server, d->loop, &fd, 1, services, n, &rpc_limits_default);
+	if (r < 0)
+		return fail(r, "the server of the unix socket");
+	n = 0;
+	services[n++] = svc_peer_service(d->svc_peer);
+	services[n++] = health_service(d->health);
+	if (d->scheduler)
+		n += scheduler_services(d->scheduler, services + n);
+	rpc_limits_complete(&peer_limits);
+	fd = take_fd(&d->peer_fd);
+	r = rpc_server_new(&d->peer_server, d->loop, &fd, 1, services, n, &peer_limits);
+	return r < 0 ? fail(r, "the server for peers") : 0;
+}
+
+/* ---- running ----------------------------------------------------------------------------------- */
+
+static void on_signal(struct loop_op *op, int res)
+{
+	struct daemon *d = container_of(op, struct daemon, signal_op);
+
+	if (res < 0)
+		return;
+	while (read(d->signal_fd, &d->info, sizeof(d->info)) == (ssize_t)sizeof(d->info)) {
+		if (d->info.ssi_signo == SIGHUP) {
+			int r = log_reopen();
+
+			if (r < 0)
+				log_err("daemon: the log cannot be reopened: %s", strerror(-r));
+			continue;
+		}
+		log_notice("daemon: stopping signal=%u", d->info.ssi_signo);
+		d->is_stopping = true;
+		loop_quit(d->loop);
+	}
+	if (!d->is_stopping)
+		loop_poll(d->loop, &d->signal_op, d->signal_fd, POLLIN);
+}
+
+static void on_watchdog(struct loop_op *op, int res)
+{
+	struct daemon *d = container_of(op, struct daemon, watchdog);
+
+	if (d->is_stopping)
+		return;
+	notify("WATCHDOG=1");
+	loop_timer(d->loop, &d->watchdog, loop_now(d->loop) + d->watchdog_ns / 2);
+}
+
+static int watch_signals(struct daemon *d)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	if (d->signal_fd < 0)
+		return fail(-errno, "signals");
+	loop_op_init(&d->signal_op, on_signal);
+	loop_poll(d->loop, &d->signal_op, d->signal_fd, POLLIN);
+	loop_op_init(&d->watchdog, on_watchdog);
+	d->watchdog_ns = notify_watchdog_ns();
+	if (d->watchdog_ns)
+		loop_timer(d->loop, &d->watchdog, loop_now(d->loop) + d->watchdog_ns / 2);
+	return 0;
+}
+
+static int build(struct daemon *d)
+{
+	int r = identify(d);
+
+	if (r == 0)
+		r = loop_new_auto(&d->loop, d->cfg->loop, (unsigned)d->cfg->workers);
+	if (r < 0)
+		return r;
+	r = listen_all(d);
+	if (r == 0)
+		r = build_store(d);
+	if (r == 0)
+		r = build_scheduling(d);
+	if (r == 0)
+		r = build_transfers(d);
+	if (r == 0)
+		r = build_journeys(d);
+	if (r == 0)
+		r = build_services(d);
+	if (r == 0)
+		r = watch_signals(d);
+	return r;
+}
+
+/* ---- stopping ---------------------------------------------------------------------------------- */
+
+static void set_flag(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* turn the loop until @is_done or @deadline */
+static void turn_until(struct daemon *d, bool (*is_done)(struct daemon *), uint64_t deadline)
+{
+	while (!is_done(d) && loop_now(d->loop) < deadline)
+		if (loop_step(d->loop, SECOND / 20) < 0)
+			return;
+}
+
+static bool is_quiet(struct daemon *d)
+{
+	return (!d->exports || exports_is_idle(d->exports)) &&
+	       (!d->imports || imports_is_idle(d->imports)) &&
+	       (!d->fetches || fetches_is_idle(d->fetches)) && d->local_stopped &&
+	       d->peer_stopped && d->has_left;
+}
+
+static bool is_settled(struct daemon *d)
+{
+	return d->vortex_gone && d->pool_gone && (!d->serve || serve_is_idle(d->serve)) &&
+	       (!d->writers || writers_is_idle(d->writers)) &&
+	       (!d->tasks || tasks_is_idle(d->tasks)) && (!d->local || local_is_idle(d->local)) &&
+	       d->broker_gone;
+}
+
+static bool is_silent(struct daemon *d)
+{
+	return !loop_get_stats(d->loop).n_inflight;
+}
+
+static void stop(struct daemon *d)
+{
+	uint64_t deadline;
+
+	d->is_stopping = true;
+	notify("STOPPING=1");
+	if (!d->loop)
+		return;
+	deadline = loop_now(d->loop) + STOP_NS;
+
+	/* nothing new; what runs ends with a sentence */
+	d->local_stopped = !d->local_server;
+	d->peer_stopped = !d->peer_server;
+	d->has_left = !d->scheduler;
+	if (d->scheduler)
+		scheduler_leave(d->scheduler, set_flag, &d->has_left);
+	if (d->svc_peer)
+		svc_peer_close(d->svc_peer);
+	if (d->exports)
+		exports_close(d->exports);
+	if (d->imports)
+		imports_close(d->imports);
+	if (d->fetches)
+		fetches_close(d->fetches);
+	if (d->local_server)
+		rpc_server_stop(
+			d->local_server, deadline - 2 * SECOND, set_flag, &d->local_stopped);
+	if (d->peer_server)
+		rpc_server_stop(d->peer_server, deadline - 2 * SECOND, set_flag, &d->peer_stopped);
+	turn_until(d, is_quiet, deadline);
+
+	/* the rooms below give back what they hold */
+	d->vortex_gone = !d->vortex;
+	d->pool_gone = !d->pool;
+	if (d->vortex)
+		vortex_server_close(d->vortex, set_flag, &d->vortex_gone);
+	if (d->pool)
+		vortex_pool_close(d->pool, set_flag, &d->pool_gone);
+	if (d->tasks)
+		tasks_close(d->tasks);
+	if (d->local)
+		local_close(d->local);
+	d->broker_gone = !d->broker;
+	if (d->broker)
+		broker_close(d->broker, set_flag, &d->broker_gone);
+	loop_cancel(d->loop, &d->signal_op);
+	loop_cancel(d->loop, &d->watchdog);
+	turn_until(d, is_settled, deadline + SECOND);
+}
+
+/* false: something is still in flight, and memory in flight is not freed (law 2 of loop.h); the
+ * process ends anyway */
+static bool take_down(struct daemon *d)
+{
+	if (!d->loop)
+		return true;
+	if (!is_quiet(d) || !is_settled(d)) {
+		log_warning("daemon: not everything ended in time");
+		return false;
+	}
+	rpc_server_free(d->local_server);
+	rpc_server_free(d->peer_server);
+	health_free(d->health);
+	svc_local_free(d->svc_local);
+	svc_peer_free(d->svc_peer);
+	exports_free(d->exports);
+	imports_free(d->imports);
+	fetches_free(d->fetches);
+	serve_free(d->serve);
+	announce_free(d->announce);
+	sched_free(d->sched);
+	scheduler_free(d->scheduler);
+	channels_free(d->channels);
+	local_free(d->local);
+	writers_free(d->writers);
+	tasks_free(d->tasks);
+	store_client_free(d->store);
+	turn_until(d, is_silent, loop_now(d->loop) + SECOND);
+	if (!is_silent(d)) {
+		log_warning("daemon: not everything ended in time");
+		return false;
+	}
+	loop_free(d->loop);
+	return true;
+}
+
+int daemon_run(const struct config *cfg)
+{
+	struct daemon *d = calloc(1, sizeof(*d));
+	int r;
+
+	if (!d)
+		return -ENOMEM;
+	d->cfg = cfg;
+	d->local_fd = d->peer_fd = d->piece_fd = d->signal_fd = -1;
+	r = build(d);
+	if (r == 0) {
+		log_notice("daemon: started version=%s host=%s loop=%s port=%" PRIu64
+			   " piece_port=%" PRIu64 " socket=%s",
+			VERSION, d->host_id, loop_name(d->loop), cfg->port, cfg->piece_port,
+			cfg->socket);
+		notify("READY=1\nSTATUS=serving");
+		r = loop_run(d->loop);
+		if (r < 0)
+			log_err("daemon: the loop failed: %s", strerror(-r));
+	}
+	stop(d);
+	if (d->loop)
+		unlink(cfg->socket); /* nobody listens there any more */
+	fd_close(d->local_fd);
+	fd_close(d->peer_fd);
+	fd_close(d->piece_fd);
+	fd_close(d->signal_fd);
+	if (take_down(d)) {
+		free(d->schedulers);
+		free(d);
+	}
+	log_notice("daemon: stopped");
+	return r;
+}
