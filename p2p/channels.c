@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* channels.c — channels by address; see channels.h */
+#include "p2p/channels.h"
+
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/list.h"
+#include "common/map.h"
+#include "common/rpc/rpc.h"
+
+struct key {
+	uint8_t addr[16];
+	uint32_t scope;
+	uint16_t family, port;
+};
+
+struct entry {
+	struct map_node node;
+	struct list link; /* by last use, oldest first */
+	struct key key;
+	struct rpc_channel *channel;
+};
+
+struct channels {
+	struct loop *loop;
+	struct map map;
+	struct list used;
+	size_t max;
+};
+
+static int key_of(const struct sockaddr *sa, struct key *k)
+{
+	const struct sockaddr_in *v4 = (const struct sockaddr_in *)sa;
+	const struct sockaddr_in6 *v6 = (const struct sockaddr_in6 *)sa;
+
+	memset(k, 0, sizeof(*k));
+	k->family = sa->sa_family;
+	if (sa->sa_family == AF_INET) {
+		memcpy(k->addr, &v4->sin_addr, 4);
+		k->port = v4->sin_port;
+		return 0;
+	}
+	if (sa->sa_family == AF_INET6) {
+		memcpy(k->addr, &v6->sin6_addr, 16);
+		k->port = v6->sin6_port;
+		k->scope = v6->sin6_scope_id;
+		return 0;
+	}
+	return -1;
+}
+
+static struct entry *entry_of(struct map_node *n)
+{
+	return container_of(n, struct entry, node);
+}
+
+static void drop(struct channels *c, struct entry *e)
+{
+	map_remove(&c->map, &e->node);
+	list_del(&e->link);
+	rpc_channel_free(e->channel);
+	free(e);
+}
+
+struct channels *channels_new(struct loop *l, size_t max)
+{
+	struct channels *c = calloc(1, sizeof(*c));
+
+	if (!c)
+		return NULL;
+	c->loop = l;
+	c->max = max;
+	list_init(&c->used);
+	return c;
+}
+
+struct channels *channels_free(struct channels *c)
+{
+	if (!c)
+		return NULL;
+	list_for_each_safe (it, &c->used)
+		drop(c, list_entry(it, struct entry, link));
+	map_fini(&c->map);
+	free(c);
+	return NULL;
+}
+
+size_t channels_n(const struct channels *c)
+{
+	return c->map.n;
+}
+
+struct rpc_channel *channels_get(struct channels *c, const struct sockaddr *sa, socklen_t len)
+{
+	struct map_node *n;
+	struct entry *e;
+	struct key k;
+
+	if (key_of(sa, &k))
+		return NULL;
+	n = map_find(&c->map, &k, sizeof(k));
+	if (n) {
+		e = entry_of(n);
+		list_del(&e->link);
+		list_push(&c->used, &e->link);
+		return e->channel;
+	}
+	if (c->map.n >= c->max)
+		drop(c, list_entry(c->used.next, struct entry, link));
+	e = calloc(1, sizeof(*e));
+	if (!e)
+		return NULL;
+	e->key = k;
+	if (rpc_channel_new_tcp(&e->channel, c->loop, sa, len, NULL)) {
+		free(e);
+		return NULL;
+	}
+	if (map_insert(&c->map, &e->node, &e->key, sizeof(e->key))) {
+		rpc_channel_free(e->channel);
+		free(e);
+		return NULL;
+	}
+	list_push(&c->used, &e->link);
+	return e->channel;
+}
