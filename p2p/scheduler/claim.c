@@ -225,11 +225,18 @@ static void claim_deleted(struct node *n, const inv_entry *e, uint64_t now)
 }
 
 /* what is valid for the id, without a copy */
-static void claim_fact(struct node *n, const inv_entry *e, uint64_t now)
+static void claim_fact(struct node *n, const inv_entry *e, struct node_reply *reply, uint64_t now)
 {
 	struct reg_version v = entry_version(e);
 	struct reg_task *t = registry_task(&n->reg, e->id);
+	struct node_answer a;
 
+	if (e->expiry_revision == INV_REVISION_NEXT) { /* a wish, not a fact */
+		node_set_expiry(n, e->id, entry_expires(e, now), &a, now);
+		if (a.task && reply && reply->n < INV_BATCH)
+			entry_of_task(a.task, now, &reply->entries[reply->n++]);
+		return;
+	}
 	if (registry_covered(&n->reg, e->id, v.generation))
 		return;
 	if (t && !registry_version_same(&t->version, &v) &&
@@ -342,7 +349,7 @@ void node_claim(struct node *n, struct reg_host *h, const inv_entry *e, struct n
 		claim_deleted(n, e, now);
 		break;
 	case FACT:
-		claim_fact(n, e, now);
+		claim_fact(n, e, reply, now);
 		break;
 	case GONE:
 		claim_gone(n, h, e, now);

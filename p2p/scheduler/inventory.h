@@ -20,6 +20,9 @@
 #define INV_TTL_MAX_MS   (UINT64_C(100) * 366 * 86400 * 1000)
 #define INV_CLOCK_AHEAD  (UINT64_C(366) * 86400 * 1000000000) /* generations beyond are refused */
 
+/* expiry_revision of a wish: the owner of the task gives it the next number */
+#define INV_REVISION_NEXT UINT64_MAX
+
 typedef Dfcachefiles__V1__Entry inv_entry;
 
 enum inv_told { INV_DIRTY, INV_SENT, INV_TOLD };

@@ -86,14 +86,6 @@ static void items_free(struct list *l)
 		item_free(list_entry(it, struct ask_item, by_link));
 }
 
-static void list_move_all(struct list *from, struct list *to)
-{
-	struct list *it;
-
-	while ((it = list_pop(from)))
-		list_push(to, it);
-}
-
 void node_tell(struct node *n, struct peer_link *l, const char *id)
 {
 	struct node_link *d = link_data(l);
@@ -617,6 +609,28 @@ int node_build_ask(struct node *n, const char *id, struct buf *out)
 	return pbc_pack(&m.base, out);
 }
 
+int node_build_set_expiry(struct node *n, const char *id, uint64_t in_ns, struct buf *out)
+{
+	Dfcachefiles__V1__ExchangeRequest m;
+	_cleanup_free_ struct scratch *s = malloc(sizeof(*s));
+	inv_entry e = DFCACHEFILES__V1__ENTRY__INIT, *list[] = {&e};
+
+	if (!s)
+		return -ENOMEM;
+	e.id = (char *)id;
+	e.has_state = true;
+	e.state = DFCACHEFILES__V1__TASK_STATE__TASK_STATE_UNKNOWN;
+	if (in_ns != REG_NEVER) {
+		e.has_expires_in_ms = true;
+		e.expires_in_ms = in_ns / 1000000;
+	}
+	e.expiry_revision = INV_REVISION_NEXT;
+	init_request(n, &m, s);
+	m.entries = list;
+	m.n_entries = 1;
+	return pbc_pack(&m.base, out);
+}
+
 int node_build_leave(struct node *n, struct buf *out)
 {
 	Dfcachefiles__V1__ExchangeRequest m;
@@ -808,10 +822,14 @@ const char *node_exchange_serve(
 		return "the message is not an ExchangeRequest";
 	if (!s) {
 		why = "out of memory";
-	} else if (!(why = exchange_check_request(m, node_wall(n, now))) &&
-		   strcmp(m->sender->host_id, n->peers.host_id)) {
-		h = sender_seen(n, m, now);
-		if (!h)
+	} else if (!(why = exchange_check_request(m, node_wall(n, now)))) {
+		if (strcmp(m->sender->host_id, n->peers.host_id))
+			h = sender_seen(n, m, now);
+		else if (m->incarnation == n->peers.incarnation)
+			h = n->self_host; /* our own client */
+		else
+			why = "another daemon has the same host id: give each its own hostname";
+		if (!h && !why)
 			why = "too many hosts";
 	}
 	if (!why && h) {

@@ -97,6 +97,8 @@ bool node_ask(struct node *n, const char *id, node_ask_fn fn, void *arg, struct 
 void node_ask_cancel(struct node_ask *a);
 /* node_build_ask - a request that only asks about one id, for a caller with its own channel */
 int node_build_ask(struct node *n, const char *id, struct buf *out);
+/* node_build_set_expiry - a request that changes the expiry of one id */
+int node_build_set_expiry(struct node *n, const char *id, uint64_t in_ns, struct buf *out);
 /* node_build_leave - the request that says goodbye */
 int node_build_leave(struct node *n, struct buf *out);
 /* node_is_told - have all live peers heard what was to be told about @id? */

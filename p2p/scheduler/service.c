@@ -154,7 +154,7 @@ static Common__V2__PersistentCachePeer *set_copy(
 	x->network.location = h->location;
 	x->host.network = &x->network;
 	if (h->is_ours) {
-		x->build.git_version = HOST_VERSION_PREFIX VERSION;
+		x->build.git_version = (char *)HOST_VERSION_PREFIX VERSION;
 		x->host.build = &x->build;
 	}
 	x->m.id = c->peer_id;
