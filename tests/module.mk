@@ -4,16 +4,20 @@ UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_TESTS := $(patsubst tests/unit/%.c,tests/%,$(UNIT_SRC))
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
 LIBS_TEST := -lcmocka $(LIBS_NET) -lcap -lselinux -lsmartcols
-ALL_ARCHIVES := testlib dfcache p2p broker p2papi cachefilesd storeapi rpc common
+# Both daemons have a config.c: a test links the archives of the program whose headers it includes.
+OF_CACHEFILESD := $(shell grep -lE '"(cachefilesd/([a-z_]+|store/[a-z_]+)|tests/unit/store_fixture)\.h"' \
+	tests/unit/*.c tests/fuzz/*.c)
+archives_of = $(if $(filter $(1),$(OF_CACHEFILESD)),testlib cachefilesd storeapi rpc common,\
+	testlib dfcache p2p broker p2papi storeapi rpc common)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_REPLAY := $(patsubst tests/fuzz/%.c,tests/replay_%,$(FUZZ_SRC))
 define MODULE_RULES +=
 $(call archive,testlib,$(TESTLIB_SRC))
 
-$(foreach t,$(UNIT_TESTS),$(call program,$(t),tests/unit/$(notdir $(t)).c,$(ALL_ARCHIVES),$(LIBS_TEST))
+$(foreach t,$(UNIT_TESTS),$(call program,$(t),tests/unit/$(notdir $(t)).c,$(call archives_of,tests/unit/$(notdir $(t)).c),$(LIBS_TEST))
 
 )
-$(foreach t,$(FUZZ_REPLAY),$(call program,$(t),tests/fuzz/$(patsubst replay_%,%,$(notdir $(t))).c tests/fuzz/replay.c,$(ALL_ARCHIVES),$(LIBS_TEST))
+$(foreach t,$(FUZZ_REPLAY),$(call program,$(t),tests/fuzz/$(patsubst replay_%,%,$(notdir $(t))).c tests/fuzz/replay.c,$(call archives_of,tests/fuzz/$(patsubst replay_%,%,$(notdir $(t))).c),$(LIBS_TEST))
 
 )
 endef
@@ -22,7 +26,7 @@ FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,tests/%,$(FUZZ_SRC))
 ifneq ($(FUZZ),)
 define MODULE_RULES +=
 
-$(foreach t,$(FUZZ_PROGRAMS),$(call program,$(t),tests/fuzz/$(notdir $(t)).c,$(ALL_ARCHIVES),$(LIBS_TEST) -fsanitize=fuzzer)
+$(foreach t,$(FUZZ_PROGRAMS),$(call program,$(t),tests/fuzz/$(notdir $(t)).c,$(call archives_of,tests/fuzz/$(notdir $(t)).c),$(LIBS_TEST) -fsanitize=fuzzer)
 
 )
 endef

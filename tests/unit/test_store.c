@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* test_store.c — the piece store through its socket: tasks live, are read, pinned, removed, survive */
-#include "store_fixture.h"
+#include "tests/unit/store_fixture.h"
 
 static const char hello[] =
 	"the quick brown fox jumps over the lazy dog, again and again and again";
