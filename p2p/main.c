@@ -193,7 +193,7 @@ static void prepare_process(void)
 	sigaddset(&set, SIGHUP);
 	sigaddset(&set, SIGPIPE);
 	sigprocmask(SIG_BLOCK, &set, NULL); /* threads inherit it */
-	umask(077);
+	umask(022);
 }
 
 int main(int argc, char **argv)
