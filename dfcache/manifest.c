@@ -126,7 +126,7 @@ static int __attribute__((format(printf, 2, 3))) bad(struct parse *s, const char
 	return -EBADMSG;
 }
 
-/* word - the next one, without its space; the last one ends with the line */
+/* word - the next one, without the space behind it */
 static size_t word(struct parse *s, const char **out)
 {
 	const char *space = memchr(s->p, ' ', (size_t)(s->end - s->p));
@@ -223,8 +223,7 @@ static int parse_entry(struct parse *s, struct manifest *m)
 		if (unescape(w, n, target) < 0)
 			return bad(s, "the target of the link is malformed");
 	}
-	n = word(s, &w);
-	if (s->p != s->end || unescape(w, n, path) < 0)
+	if (unescape(s->p, (size_t)(s->end - s->p), path) < 0)
 		return bad(s, "the path is malformed");
 	if (!manifest_path_is_safe(path))
 		return bad(s, "the path \"%.60s\" is not below the output directory", path);

@@ -650,6 +650,18 @@ static int appear(struct export_tree *et)
 	return fail_make(et, output, errno);
 }
 
+static void remove_temp(const char *temp)
+{
+	const char *slash = strrchr(temp, '/');
+	_cleanup_free_ char *parent = strndup(temp, (size_t)(slash - temp) + 1);
+	_cleanup_fd_ int dirfd = -1;
+
+	if (parent)
+		dirfd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd < 0 || path_remove_tree(dirfd, slash + 1, NULL) < 0)
+		report_warning("%s could not be removed", temp);
+}
+
 int tree_export(struct session *s, const struct export_job *like, struct progress *p,
 	struct tree_result *result)
 {
@@ -677,8 +689,8 @@ int tree_export(struct session *s, const struct export_job *like, struct progres
 		r = finish_directories(et);
 	if (r == 0)
 		r = appear(et);
-	if (et->temp && path_remove_tree(AT_FDCWD, et->temp, NULL) < 0)
-		report_warning("%s could not be removed", et->temp);
+	if (et->temp)
+		remove_temp(et->temp);
 	free(et->temp);
 	manifest_fini(&et->t.m);
 	free(et);
