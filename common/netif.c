@@ -9,6 +9,7 @@
 #include <netlink/netlink.h>
 #include <netlink/route/addr.h>
 #include <netlink/route/link.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -99,7 +100,7 @@ static uint64_t speed_of(int fd, const char *name)
 	struct ifreq ifr = {.ifr_data = (void *)&cmd};
 	uint32_t mbit;
 
-	strncpy(ifr.ifr_name, name, sizeof(ifr.ifr_name) - 1);
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
 	if (ioctl(fd, SIOCETHTOOL, &ifr))
 		return 0;
 	mbit = ethtool_cmd_speed(&cmd);
@@ -114,7 +115,7 @@ int netif_read(struct netif *n, int index, struct netif_load *out)
 	if (r < 0)
 		return to_errno(r);
 	memset(out, 0, sizeof(*out));
-	strncpy(out->name, rtnl_link_get_name(link), sizeof(out->name) - 1);
+	snprintf(out->name, sizeof(out->name), "%s", rtnl_link_get_name(link));
 	out->rx_bytes = rtnl_link_get_stat(link, RTNL_LINK_RX_BYTES);
 	out->tx_bytes = rtnl_link_get_stat(link, RTNL_LINK_TX_BYTES);
 	rtnl_link_put(link);
