@@ -82,8 +82,8 @@ static void text_space(const struct control_facts *f, struct buf *out)
 	}
 	buf_addf(out, "inodes    %" PRIu64 " free of %" PRIu64 " (%.1f%%)\n", s.files_avail,
 		s.files_total, percent(s.files_avail, s.files_total));
-	text_limit(out, "frun", l->files.run, s.th.files.run, s.files_avail, 1,
-		"culling ends above");
+	text_limit(
+		out, "frun", l->files.run, s.th.files.run, s.files_avail, 1, "culling ends above");
 	text_limit(out, "fcull", l->files.cull, s.th.files.cull, s.files_avail, 1,
 		"culling begins below");
 	text_limit(out, "fstop", l->files.stop, s.th.files.stop, s.files_avail, 1,
@@ -102,8 +102,9 @@ static void text_culler(const struct control_facts *f, struct buf *out)
 	if (c->trouble != CULLER_TROUBLE_NONE)
 		buf_addf(out, "TROUBLE   %s for %s: %s\n", culler_trouble_name(c->trouble),
 			age_text(f->now_ns, c->trouble_since_ns, a), c->sentence);
-	buf_addf(out, "  removed %" PRIu64 " objects, %s; busy %" PRIu64 ", shared %" PRIu64
-		      ", failed %" PRIu64 "\n",
+	buf_addf(out,
+		"  removed %" PRIu64 " objects, %s; busy %" PRIu64 ", shared %" PRIu64
+		", failed %" PRIu64 "\n",
 		c->n_culled, size_text(c->culled_bytes, a), c->n_busy, c->n_shared, c->n_failed);
 	if (!c->has_kernel) {
 		buf_adds(out, "kernel    not used (nokernel)\n");
@@ -112,9 +113,8 @@ static void text_culler(const struct control_facts *f, struct buf *out)
 	buf_addf(out, "kernel    %s; %" PRIu64 " objects seen, %s; %" PRIu64 " candidates\n",
 		c->is_bound ? "bound" : "NOT BOUND", c->n_objects, size_text(c->object_bytes, a),
 		c->n_candidates);
-	buf_addf(out, "  %s not visible in its tree%s\n", size_text(c->held_by_kernel_bytes, b),
-		c->held_is_exact ? " (held by the kernel)"
-				 : " (held by the kernel, or other files of this file system)");
+	buf_addf(out, "  %s not visible in its tree (held by the kernel, or other files here)\n",
+		size_text(c->held_by_kernel_bytes, b));
 }
 
 static void text_store(const struct control_facts *f, struct buf *out)
@@ -128,8 +128,9 @@ static void text_store(const struct control_facts *f, struct buf *out)
 	buf_addf(out, "  in use %zu; unfinished %zu, %s; promised %s; clients %zu\n", d->n_leased,
 		d->n_partials, size_text(d->partial_bytes, a), size_text(d->promised_bytes, b),
 		f->n_clients);
-	buf_addf(out, "  since the start: committed %" PRIu64 ", expired %" PRIu64
-		      ", deleted %" PRIu64 ", culled %" PRIu64 ", damaged %" PRIu64 "\n",
+	buf_addf(out,
+		"  since the start: committed %" PRIu64 ", expired %" PRIu64 ", deleted %" PRIu64
+		", culled %" PRIu64 ", damaged %" PRIu64 "\n",
 		d->n_committed, d->n_expired, d->n_deleted, d->n_culled, d->n_damaged);
 	if (d->clock_is_doubtful)
 		buf_adds(out, "CLOCK     it is not where it was left: nothing expires until it is "
@@ -284,8 +285,8 @@ void control_metrics(const struct control_facts *f, struct buf *out)
 
 /* ---- lines ----------------------------------------------------------------------------------- */
 
-void control_lines(const struct culler_line *v, size_t n, uint64_t now_ns, bool json,
-	struct buf *out)
+void control_lines(
+	const struct culler_line *v, size_t n, uint64_t now_ns, bool json, struct buf *out)
 {
 	char a[NUM_TEXT], b[NUM_TEXT], c[NUM_TEXT];
 
@@ -293,8 +294,9 @@ void control_lines(const struct culler_line *v, size_t n, uint64_t now_ns, bool 
 		const struct culler_line *l = &v[i];
 
 		if (json) {
-			buf_addf(out, "{\"at_ns\":%" PRIu64 ",\"used_ns\":%" PRIu64
-				      ",\"bytes\":%" PRIu64 ",\"source\":",
+			buf_addf(out,
+				"{\"at_ns\":%" PRIu64 ",\"used_ns\":%" PRIu64 ",\"bytes\":%" PRIu64
+				",\"source\":",
 				l->at_ns, l->used_ns, l->bytes);
 			buf_json_string(out, l->source);
 			buf_adds(out, ",\"reason\":");
@@ -325,11 +327,12 @@ void control_task(const struct store_info *i, uint64_t now_ns, bool json, struct
 	if (json) {
 		buf_adds(out, "{\"id\":");
 		buf_json_string(out, i->id);
-		buf_addf(out, ",\"state\":\"%s\",\"pinned\":%s,\"leased\":%s,\"length\":%" PRIu64
-			      ",\"bytes_on_disk\":%" PRIu64 ",\"piece_length\":%u,\"n_pieces\":%u,"
-			      "\"n_present\":%u,\"created_ns\":%" PRIu64 ",\"used_ns\":%" PRIu64
-			      ",\"expires_ns\":%" PRIu64 ",\"uid\":%u,\"generation\":%" PRIu64
-			      ",\"fingerprint\":\"",
+		buf_addf(out,
+			",\"state\":\"%s\",\"pinned\":%s,\"leased\":%s,\"length\":%" PRIu64
+			",\"bytes_on_disk\":%" PRIu64 ",\"piece_length\":%u,\"n_pieces\":%u,"
+			"\"n_present\":%u,\"created_ns\":%" PRIu64 ",\"used_ns\":%" PRIu64
+			",\"expires_ns\":%" PRIu64 ",\"uid\":%u,\"generation\":%" PRIu64
+			",\"fingerprint\":\"",
 			i->state == STORE_PARTIAL ? "partial" : "complete",
 			i->pinned ? "true" : "false", i->leased ? "true" : "false", i->length,
 			i->bytes_on_disk, i->piece_length, i->n_pieces, i->n_present, i->created_ns,

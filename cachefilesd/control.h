@@ -27,8 +27,8 @@ void control_status(const struct control_facts *f, bool json, struct buf *out);
 /* control_metrics - Prometheus text format */
 void control_metrics(const struct control_facts *f, struct buf *out);
 /* control_lines - a dry run or the eviction record; in JSON one object a line */
-void control_lines(const struct culler_line *v, size_t n, uint64_t now_ns, bool json,
-	struct buf *out);
+void control_lines(
+	const struct culler_line *v, size_t n, uint64_t now_ns, bool json, struct buf *out);
 /* control_task - one line (or object) of ls and top */
 void control_task(const struct store_info *i, uint64_t now_ns, bool json, struct buf *out);
 

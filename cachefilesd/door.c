@@ -5,41 +5,63 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cachefilesd/api/proto.h"
+#include "cachefilesd/control.h"
+#include "cachefilesd/culler.h"
+#include "cachefilesd/holder.h"
 #include "cachefilesd/store/server.h"
+#include "common/buf.h"
 #include "common/cleanup.h"
+#include "common/fd.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/notify.h"
+#include "common/num.h"
 #include "common/path.h"
 
 #define SECOND    1000000000ull
 #define N_WORKERS 2
 #define GRACE     (10 * SECOND)
+#define STUCK     (600 * SECOND)
+#define LINES_MAX 100000
 
 struct door {
+	struct door_config dc;
 	struct loop *loop;
 	struct depot *depot;
 	struct server *server;
-	int signal_fd, listen_fd;
+	struct culler *culler;
+	uint64_t started_ns; /* wall clock */
+	int signal_fd, listen_fd, holder_fd;
 	char *socket; /* to be removed at the end */
-	struct loop_op on_signal, watchdog;
+	struct loop_op on_signal, on_culler, on_holder, watchdog;
 	uint64_t watchdog_ns;
-	const struct config *(*reload)(void *arg);
-	void *reload_arg;
+	struct culler_request space; /* makes room for creates that wait */
+	bool space_is_asked;
 	bool is_stopping, is_stopped;
 	int rc;
+};
+
+/* A request of cachefilesctl that the culling thread answers. */
+struct errand {
+	struct culler_request rq;
+	struct door *door;
+	struct server_ask *ask;
+	bool json, lines;
 };
 
 /* ---- configuration to settings --------------------------------------------------------------- */
@@ -180,8 +202,12 @@ static void stop(struct door *d, int rc)
 	d->rc = rc;
 	notify("STOPPING=1\nSTATUS=stopping");
 	loop_cancel(d->loop, &d->on_signal);
+	loop_cancel(d->loop, &d->on_culler);
+	loop_cancel(d->loop, &d->on_holder);
 	loop_cancel(d->loop, &d->watchdog);
 	server_stop(d->server, on_stopped, d);
+	/* what it still had to do for clients is answered in here */
+	d->culler = culler_stop(d->culler);
 }
 
 static void apply(struct door *d, const struct config *cfg)
@@ -214,9 +240,11 @@ static void on_signal(struct loop_op *op, int res)
 
 			notify("RELOADING=1");
 			log_reopen();
-			cfg = d->reload ? d->reload(d->reload_arg) : NULL;
-			if (cfg)
+			cfg = d->dc.reload ? d->dc.reload(d->dc.arg, d->culler) : NULL;
+			if (cfg) {
+				d->dc.cfg = cfg;
 				apply(d, cfg);
+			}
 			notify("READY=1");
 		}
 	}
@@ -230,7 +258,10 @@ static void on_watchdog(struct loop_op *op, int res)
 
 	if (d->is_stopping)
 		return;
-	notify("WATCHDOG=1");
+	/* a culling thread that hangs in the kernel is reported by its status; the watchdog is for
+	 * the case that nothing helps but a restart */
+	if (!d->culler || culler_is_alive(d->culler, STUCK))
+		notify("WATCHDOG=1");
 	loop_timer(d->loop, &d->watchdog, loop_now(d->loop) + d->watchdog_ns / 3);
 }
 
@@ -252,26 +283,221 @@ static int signals_open(int *fd)
 	return *fd < 0 ? -errno : 0;
 }
 
-/* ---- space (no culling thread) --------------------------------------------------------------- */
+/* ---- the culling thread ---------------------------------------------------------------------- */
+
+static void space_done(struct culler_request *rq)
+{
+	struct door *d = container_of(rq, struct door, space);
+
+	d->space_is_asked = false;
+	/* when nothing more can go, those who wait ask again at their own pace */
+	if (!d->is_stopping && !rq->status)
+		server_space_changed(d->server);
+}
 
 static void need_space(void *arg, uint64_t avail_bytes)
 {
 	struct door *d = arg;
-	struct cull_source *s = door_source(d);
-	struct depot_figures f;
-	char label[256];
-	uint64_t used, freed;
 
-	s->ops->begin(s);
-	for (;;) {
-		depot_figures(d->depot, &f);
-		if (f.space.blocks_avail * f.space.block_size >= avail_bytes ||
-			s->ops->oldest(s, &used) != CULL_OFFER_READY)
-			break;
-		if (s->ops->recheck(s) == CULL_FREED)
-			s->ops->remove(s, &freed, label, sizeof(label));
+	if (!d->culler || d->space_is_asked || d->is_stopping)
+		return;
+	d->space_is_asked = true;
+	d->space = (struct culler_request){
+		.kind = CULLER_REQ_FREE, .bytes = avail_bytes, .done = space_done};
+	culler_submit(d->culler, &d->space);
+}
+
+static void on_culler(struct loop_op *op, int res)
+{
+	static const struct {
+		unsigned event;
+		enum store_event tell;
+	} news[] = {{CULLER_EVENT_BEGUN, STORE_EVENT_CULLING},
+		{CULLER_EVENT_OVER, STORE_EVENT_CULLED},
+		{CULLER_EVENT_STOPPED, STORE_EVENT_STOPPED}};
+	struct door *d = container_of(op, struct door, on_culler);
+	struct culler_status st;
+	unsigned events;
+
+	if (d->is_stopping)
+		return;
+	events = culler_dispatch(d->culler);
+	for (size_t i = 0; i < ARRAY_SIZE(news); i++)
+		if (events & news[i].event)
+			server_broadcast(d->server, news[i].tell);
+	if (events & (CULLER_EVENT_TROUBLE | CULLER_EVENT_BEGUN | CULLER_EVENT_OVER)) {
+		culler_get_status(d->culler, &st);
+		notify("STATUS=%s%s%s", culler_phase_name(st.phase), st.sentence[0] ? ": " : "",
+			st.sentence);
 	}
-	s->ops->end(s);
+	if (events)
+		server_space_changed(d->server);
+	if (events & CULLER_EVENT_FAILED) {
+		log_err("the culling thread ended by itself");
+		stop(d, -EIO);
+		return;
+	}
+	loop_poll(d->loop, &d->on_culler, culler_event_fd(d->culler), POLLIN);
+}
+
+static void on_holder(struct loop_op *op, int res)
+{
+	struct door *d = container_of(op, struct door, on_holder);
+
+	if (d->is_stopping)
+		return;
+	holder_service(d->dc.holder);
+	d->holder_fd = holder_fd(d->dc.holder);
+	if (d->holder_fd >= 0)
+		loop_poll(d->loop, &d->on_holder, d->holder_fd, POLLIN);
+}
+
+/* ---- cachefilesctl --------------------------------------------------------------------------- */
+
+/* text goes to the client in a descriptor: it may be long, and is made at once */
+static void answer_text(struct server_ask *ask, struct buf *b, uint64_t freed_bytes)
+{
+	_cleanup_fd_ int fd = memfd_create("answer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+	int rc = fd < 0 ? -errno : buf_ok(b) ? fd_write_full(fd, b->data, b->len) : -ENOMEM;
+
+	if (!rc)
+		fcntl(fd, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL);
+	if (rc)
+		server_answer(ask, STORE_IO, strerror(-rc), -1, 0);
+	else
+		server_answer(ask, STORE_OK, "", take_fd(&fd), freed_bytes);
+}
+
+static uint64_t wall_ns(void)
+{
+	return wallclock_read().wall_ns;
+}
+
+static void errand_done(struct culler_request *rq)
+{
+	struct errand *e = container_of(rq, struct errand, rq);
+	_cleanup_buf_ struct buf b = {0};
+	char size[NUM_TEXT], message[STORE_MESSAGE_MAX] = "";
+
+	if (e->lines) {
+		control_lines(rq->lines, rq->n_lines, wall_ns(), e->json, &b);
+		if (rq->kind == CULLER_REQ_DRY_RUN && !e->json)
+			buf_addf(&b, "%" PRIu64 " objects, %s would be freed\n", rq->n_objects,
+				num_format_size(rq->freed_bytes, size, sizeof(size)));
+	} else if (e->json) {
+		buf_addf(&b,
+			"{\"freed_bytes\":%" PRIu64 ",\"objects\":%" PRIu64 ",\"enough\":%s}\n",
+			rq->freed_bytes, rq->n_objects, rq->status ? "false" : "true");
+	} else {
+		buf_addf(&b, "%" PRIu64 " objects removed, %s freed%s\n", rq->n_objects,
+			num_format_size(rq->freed_bytes, size, sizeof(size)),
+			rq->status == -ENOSPC ? "; nothing more can go" : "");
+	}
+	if (rq->status && rq->status != -ENOSPC) {
+		snprintf(message, sizeof(message), "the culling thread could not do it: %s",
+			strerror(-rq->status));
+		server_answer(e->ask, STORE_IO, message, -1, 0);
+	} else {
+		answer_text(e->ask, &b, rq->freed_bytes);
+	}
+	free(rq->lines);
+	free(e);
+}
+
+static void errand(struct door *d, struct server_ask *ask, enum culler_request_kind kind,
+	uint64_t bytes, bool json)
+{
+	struct errand *e = d->culler ? calloc(1, sizeof(*e)) : NULL;
+
+	if (!e) {
+		server_answer(ask, STORE_IO, "the culling thread is not there", -1, 0);
+		return;
+	}
+	*e = (struct errand){
+		.rq = {.kind = kind, .bytes = bytes, .max_lines = LINES_MAX, .done = errand_done},
+		.door = d,
+		.ask = ask,
+		.json = json,
+		.lines = kind != CULLER_REQ_FREE};
+	culler_submit(d->culler, &e->rq);
+}
+
+static void on_cull(void *arg, struct server_ask *ask, bool dry_run, uint64_t bytes)
+{
+	errand(arg, ask, dry_run ? CULLER_REQ_DRY_RUN : CULLER_REQ_FREE, bytes, true);
+}
+
+static void gather(struct door *d, struct control_facts *f)
+{
+	*f = (struct control_facts){.cfg = d->dc.cfg,
+		.dir = d->dc.dir,
+		.started_ns = d->started_ns,
+		.now_ns = wall_ns(),
+		.n_clients = server_sessions(d->server),
+		.has_store = d->depot != NULL,
+		.has_culler = d->culler != NULL};
+	if (d->depot)
+		depot_figures(d->depot, &f->store);
+	if (d->culler)
+		culler_get_status(d->culler, &f->culler);
+}
+
+static void on_damaged(struct door *d, struct server_ask *ask, const char *id)
+{
+	enum store_status st = d->depot && proto_id_ok(id, strlen(id))
+				       ? depot_remove(d->depot, id, "scrub found it damaged")
+				       : STORE_NOT_FOUND;
+
+	if (!st)
+		server_reap(d->server);
+	server_answer(ask, st, st ? store_status_name(st) : "", -1, 0);
+}
+
+static bool read_size(const char *text, uint64_t *bytes)
+{
+	return text && !num_u64(text, 0, UINT64_MAX, bytes, NULL);
+}
+
+/* words: COMMAND [json] [argument] */
+static void on_control(void *arg, struct server_ask *ask, const char *words, bool is_trusted)
+{
+	struct door *d = arg;
+	_cleanup_buf_ struct buf b = {0};
+	char copy[PROTO_TEXT_MAX + 1], *save = NULL, *command, *word;
+	struct control_facts f;
+	bool json = false;
+	uint64_t bytes = 0;
+
+	snprintf(copy, sizeof(copy), "%s", words);
+	command = strtok_r(copy, " ", &save);
+	word = strtok_r(NULL, " ", &save);
+	if (word && strcmp(word, "json") == 0) {
+		json = true;
+		word = strtok_r(NULL, " ", &save);
+	}
+	if (!command)
+		command = copy;
+	if (strcmp(command, "status") == 0 || strcmp(command, "metrics") == 0) {
+		gather(d, &f);
+		if (command[0] == 's')
+			control_status(&f, json, &b);
+		else
+			control_metrics(&f, &b);
+		answer_text(ask, &b, 0);
+	} else if (strcmp(command, "evictions") == 0) {
+		errand(d, ask, CULLER_REQ_EVICTIONS, 0, json);
+	} else if (strcmp(command, "dry-run") == 0) {
+		read_size(word, &bytes);
+		errand(d, ask, CULLER_REQ_DRY_RUN, bytes, json);
+	} else if (!is_trusted) {
+		server_answer(ask, STORE_DENIED, "this needs root or the daemon's own user", -1, 0);
+	} else if (strcmp(command, "free") == 0 && read_size(word, &bytes)) {
+		errand(d, ask, CULLER_REQ_FREE, bytes, json);
+	} else if (strcmp(command, "damaged") == 0 && word) {
+		on_damaged(d, ask, word);
+	} else {
+		server_answer(ask, STORE_INVALID, "unknown control request", -1, 0);
+	}
 }
 
 /* ---- life ------------------------------------------------------------------------------------ */
@@ -281,10 +507,12 @@ struct cull_source *door_source(struct door *d)
 	return d->depot ? &d->depot->source : NULL;
 }
 
-int door_open(struct door **out, const struct config *cfg, int dirfd, char *reason)
+int door_open(struct door **out, const struct door_config *dc, char *reason)
 {
+	const struct config *cfg = dc->cfg;
 	const char *path = cfg->socket ? cfg->socket : CONFIG_SOCKET;
-	struct server_hooks hooks = {.need_space = need_space};
+	struct server_hooks hooks = {
+		.need_space = need_space, .control = on_control, .cull = on_cull};
 	struct door *d = calloc(1, sizeof(*d));
 	struct server_settings ss;
 	struct depot_settings ds;
@@ -293,9 +521,13 @@ int door_open(struct door **out, const struct config *cfg, int dirfd, char *reas
 	if (!d)
 		return -ENOMEM;
 	reason[0] = '\0';
-	d->signal_fd = d->listen_fd = -1;
+	d->dc = *dc;
+	d->started_ns = wall_ns();
+	d->signal_fd = d->listen_fd = d->holder_fd = -1;
 	loop_op_init(&d->on_signal, on_signal);
 	loop_op_init(&d->watchdog, on_watchdog);
+	loop_op_init(&d->on_culler, on_culler);
+	loop_op_init(&d->on_holder, on_holder);
 	hooks.arg = d;
 	rc = server_settings(cfg, &ss, reason);
 	if (!rc)
@@ -304,7 +536,7 @@ int door_open(struct door **out, const struct config *cfg, int dirfd, char *reas
 		rc = loop_new(&d->loop, &loop_backend_epoll, N_WORKERS);
 	if (!rc && cfg->store) {
 		depot_settings(cfg, &ds);
-		rc = depot_new(&d->depot, dirfd, &ds, NULL, reason);
+		rc = depot_new(&d->depot, dc->dirfd, &ds, NULL, reason);
 	}
 	if (!rc)
 		rc = server_new(&d->server, d->loop, d->depot, &ss, &hooks);
@@ -338,19 +570,23 @@ static int turn_until(struct door *d, const bool *flag)
 	return rc;
 }
 
-int door_run(
-	struct door *d, struct culler *culler, const struct config *(*reload)(void *arg), void *arg)
+int door_run(struct door *d, struct culler *culler)
 {
 	int rc;
 
-	d->reload = reload;
-	d->reload_arg = arg;
+	d->culler = culler;
 	d->watchdog_ns = notify_watchdog_ns();
 	loop_poll(d->loop, &d->on_signal, d->signal_fd, POLLIN);
+	if (culler)
+		loop_poll(d->loop, &d->on_culler, culler_event_fd(culler), POLLIN);
+	d->holder_fd = d->dc.holder ? holder_fd(d->dc.holder) : -1;
+	if (d->holder_fd >= 0)
+		loop_poll(d->loop, &d->on_holder, d->holder_fd, POLLIN);
 	if (d->watchdog_ns)
 		loop_timer(d->loop, &d->watchdog, loop_now(d->loop));
 	notify("READY=1\nSTATUS=serving");
 	rc = turn_until(d, &d->is_stopped);
+	d->culler = culler_stop(d->culler);
 	return rc ? rc : d->rc;
 }
 

@@ -16,19 +16,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cachefilesd/bringup.h"
 #include "cachefilesd/config.h"
+#include "cachefilesd/culler.h"
 #include "cachefilesd/door.h"
+#include "cachefilesd/holder.h"
 #include "cachefilesd/options.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/path.h"
+#include "common/privs.h"
 
 enum { EXIT_OK, EXIT_OS, EXIT_USAGE, EXIT_INTERNAL };
 
 struct daemon {
 	struct options opt;
+	bool is_replacement; /* a new holder, started by a worker that lost its own */
 	struct config cfg; /* in force */
 	char *config_path; /* absolute: the working directory is / later */
 	char *dir; /* absolute */
@@ -94,24 +99,17 @@ static int open_dir(struct daemon *d)
 	return -errno;
 }
 
-static const struct config *reload(void *arg)
+/* what changed, and what of it must wait for a restart */
+static void log_changes(const struct config *old, const struct config *fresh)
 {
-	struct daemon *d = arg;
-	struct config fresh;
 	size_t n;
 	const struct config_word *w = config_words(&n);
 
-	if (read_config(d->config_path, &fresh)) {
-		log_err("reload: the new configuration has errors, the old one stays file=%s",
-			d->config_path);
-		config_fini(&fresh);
-		return NULL;
-	}
 	for (size_t i = 0; i < n; i++) {
 		_cleanup_buf_ struct buf a = {0}, b = {0};
 
-		config_value(&d->cfg, w[i].name, &a);
-		config_value(&fresh, w[i].name, &b);
+		config_value(old, w[i].name, &a);
+		config_value(fresh, w[i].name, &b);
 		if (strcmp(buf_str(&a), buf_str(&b)) == 0)
 			continue;
 		if (w[i].needs_restart)
@@ -120,6 +118,25 @@ static const struct config *reload(void *arg)
 			log_notice("reload: %s changed from \"%s\" to \"%s\"", w[i].name,
 				buf_str(&a), buf_str(&b));
 	}
+}
+
+static const struct config *reload(void *arg, struct culler *culler)
+{
+	_cleanup_buf_ struct buf needs_restart = {0};
+	struct daemon *d = arg;
+	struct culler_config cc;
+	struct config fresh;
+
+	if (read_config(d->config_path, &fresh)) {
+		log_err("reload: the new configuration has errors, the old one stays file=%s",
+			d->config_path);
+		config_fini(&fresh);
+		return NULL;
+	}
+	log_changes(&d->cfg, &fresh);
+	cc = bringup_culler_config(&fresh, d->dir, d->opt.no_cull);
+	if (culler)
+		culler_reload(culler, &cc, &needs_restart);
 	config_fini(&d->cfg);
 	d->cfg = fresh;
 	log_notice("configuration read again file=%s", d->config_path);
@@ -208,36 +225,96 @@ static int null_stdio(void)
 
 /* ---- the daemon ------------------------------------------------------------------------------ */
 
-static int serve(struct daemon *d)
+/* After bind: what is left is for opening the device again when the kernel gave the cache up
+ * (SYS_ADMIN), objects of mode 0 and other owners in cache/ and graveyard/ (DAC_OVERRIDE, FOWNER).
+ * Without a kernel cache everything we touch is our own and nothing is left. */
+static int give_up_rights(const struct daemon *d)
 {
-	char reason[DOOR_REASON];
-	struct door *door;
-	int rc = door_open(&door, &d->cfg, d->dirfd, reason);
+	static const cap_value_t kernel[] = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_FOWNER};
 
-	if (rc) {
-		log_err("%s: errno %d", reason, -rc);
-		return EXIT_OS;
+	if (geteuid() != 0)
+		return privs_no_new_privs();
+	return d->cfg.nokernel ? privs_keep_caps(NULL, 0)
+			       : privs_keep_caps(kernel, ARRAY_SIZE(kernel));
+}
+
+static int start(struct daemon *d, struct holder *h, struct door **door, struct culler **culler)
+{
+	struct culler_config cc = bringup_culler_config(&d->cfg, d->dir, d->opt.no_cull);
+	struct culler_fds fds = {-1, -1, -1, -1};
+	char reason[BRINGUP_REASON > DOOR_REASON ? BRINGUP_REASON : DOOR_REASON];
+	struct cull_source *tasks;
+	struct door_config dc = {.cfg = &d->cfg,
+		.dir = d->dir,
+		.dirfd = d->dirfd,
+		.holder = h,
+		.reload = reload,
+		.arg = d};
+	int rc;
+
+	if (!d->cfg.nokernel) {
+		rc = bringup_kernel(&cc, h, d->dirfd, &fds, reason);
+		if (rc) {
+			log_err("%s", reason);
+			return rc;
+		}
+	} else {
+		fds.root = fcntl(d->dirfd, F_DUPFD_CLOEXEC, 3);
 	}
-	if (!d->opt.foreground) {
+	rc = door_open(door, &dc, reason);
+	if (rc) {
+		log_err("%s: errno %d (%s)", reason, -rc, strerror(-rc));
+		goto close_fds;
+	}
+	rc = give_up_rights(d);
+	if (rc) {
+		say_errno("Unable to give up rights", NULL, -rc);
+		goto close_fds;
+	}
+	tasks = door_source(*door);
+	rc = culler_start(culler, &cc, fds, &tasks, tasks ? 1 : 0, h);
+	if (rc)
+		say_errno("Unable to start the culling thread", NULL, -rc);
+	return rc;
+close_fds:
+	fd_close(fds.device);
+	fd_close(fds.root);
+	fd_close(fds.cache);
+	fd_close(fds.graveyard);
+	return rc;
+}
+
+static int worker(struct holder *h, void *arg)
+{
+	struct daemon *d = arg;
+	struct culler *culler = NULL;
+	struct door *door = NULL;
+	int rc;
+
+	if (!d->opt.foreground && !d->is_replacement) {
 		rc = write_pidfile(d->opt.pidfile);
 		if (rc) {
 			say_errno("Unable to write", d->opt.pidfile, -rc);
-			door_close(door);
 			return EXIT_OS;
 		}
 	}
-	if (chdir("/"))
-		log_warning("cannot leave the working directory reason=%s", strerror(errno));
-	log_notice("Daemon Started");
-	report_ready(d);
-	rc = door_run(door, NULL, reload, d);
+	rc = start(d, h, &door, &culler) ? EXIT_OS : EXIT_OK;
+	if (!rc) {
+		log_notice("Daemon Started");
+		report_ready(d);
+		rc = door_run(door, culler) ? EXIT_INTERNAL : EXIT_OK;
+	}
 	door_close(door);
+	if (rc == EXIT_OK) {
+		if (!d->cfg.nokernel && holder_kind(h) == HOLDER_PROCESS)
+			holder_drop(h);
+		log_notice("Daemon Terminated");
+	} else if (d->ready_fd < 0) {
+		log_err("Internal error: the daemon failed, see above");
+	}
 	if (!d->opt.foreground)
 		unlink(d->opt.pidfile);
-	if (rc)
-		say_errno("the daemon failed", NULL, -rc);
-	log_notice("Daemon Terminated");
-	return rc ? EXIT_INTERNAL : EXIT_OK;
+	return rc;
 }
 
 static int prepare(struct daemon *d)
@@ -272,6 +349,13 @@ static int prepare(struct daemon *d)
 	return 0;
 }
 
+static enum holder_kind choose_holder(const struct daemon *d)
+{
+	if (d->is_replacement)
+		return HOLDER_PROCESS;
+	return d->cfg.nokernel ? HOLDER_NONE : holder_choose();
+}
+
 int main(int argc, char **argv)
 {
 	struct daemon d = {.dirfd = -1, .ready_fd = -1};
@@ -294,7 +378,9 @@ int main(int argc, char **argv)
 	case OPTIONS_RUN:
 		break;
 	}
-	close_inherited();
+	d.is_replacement = holder_is_replacement();
+	if (!d.is_replacement)
+		close_inherited();
 	log_open(d.opt.use_stderr ? LOG_SINK_STDERR : LOG_SINK_SYSLOG, "cachefilesd", NULL);
 	log_set_level(d.opt.debug ? LOG_DEBUG : LOG_INFO);
 	rc = null_stdio();
@@ -307,13 +393,15 @@ int main(int argc, char **argv)
 	mallopt(M_TRIM_THRESHOLD, 64 * 1024);
 	umask(022);
 	rc = prepare(&d);
-	if (!rc && !d.opt.foreground) {
+	if (!rc && !d.opt.foreground && !d.is_replacement) {
 		rc = go_background(&d) ? EXIT_OS : 0;
 		if (rc)
 			say_errno("Unable to fork", NULL, errno);
 	}
-	if (!rc)
-		rc = serve(&d);
+	if (!rc && chdir("/"))
+		log_warning("cannot leave the working directory reason=%s", strerror(errno));
+	if (!rc || d.is_replacement)
+		rc = holder_run(argv, choose_holder(&d), worker, &d);
 	config_fini(&d.cfg);
 	free(d.config_path);
 	free(d.dir);

@@ -199,8 +199,12 @@ static void create_done(struct loop_op *op, int res)
 	struct partial *p;
 
 	if (res == -ENOSPC || res == -EDQUOT) {
+		struct depot_figures f;
+
 		depot_settle(s->depot, j->reserve);
-		if (create_wait(j, 0, "the file system refused the reserve: no space left")) {
+		depot_figures(s->depot, &f);
+		if (create_wait(j, f.space.blocks_avail * f.space.block_size + j->reserve,
+			    "the file system refused the reserve: no space left")) {
 			list_push(&s->waiting, &j->link);
 			server_tick(s);
 		}

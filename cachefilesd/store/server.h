@@ -56,6 +56,7 @@ void server_stop(struct server *s, void (*done)(void *arg), void *arg);
 struct server *server_free(struct server *s); /* NULL */
 void server_reload(struct server *s, const struct server_settings *set);
 
+void server_reap(struct server *s); /* there is something in trash/ */
 void server_space_changed(struct server *s); /* creates that wait are tried again */
 void server_broadcast(struct server *s, enum store_event e);
 /* server_answer - @fd (may be -1) is taken and becomes data_fd */

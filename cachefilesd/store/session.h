@@ -121,7 +121,6 @@ void request_timed_out(struct job *j);
 void request_drop(struct job *j); /* its session ended while it waited */
 
 /* server.c */
-void server_reap(struct server *s); /* there is something in trash/ */
 void server_tick(struct server *s); /* expiry may have changed */
 void server_session_gone(struct server *s);
 
