@@ -498,7 +498,7 @@ static void on_announced(void *arg, int status, const char *message, const struc
 	struct import *i = arg;
 
 	i->call = NULL;
-	if (status == RPC_ALREADY_EXISTS && t && t->has_fingerprint && t->length == i->length &&
+	if (status == RPC_ALREADY_EXISTS && t && t->has_fingerprint &&
 		!memcmp(t->fingerprint, i->fingerprint, sizeof(i->fingerprint))) {
 		i->is_one_more = true;
 	} else if (status == RPC_ALREADY_EXISTS) {

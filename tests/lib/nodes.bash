@@ -81,6 +81,7 @@ node_write_config() # I [S.KEY=V...]
 		port = $NODES_PORT
 		piece_port = $NODES_PIECE_PORT
 		peers = $peers
+		peer_networks = 127.0.0.1/32
 		heartbeat = 500ms
 		[store]
 		socket = $d/store.sock
