@@ -98,6 +98,18 @@ fuzz:
 			build/fuzz/$$n tests/fuzz/corpus/$$n || exit 1; \
 	done
 
+# the fake device: FUSE
+HAVE_FUSE ?= $(shell $(PKG_CONFIG) --exists fuse3 2>/dev/null && echo yes)
+ifeq ($(HAVE_FUSE),yes)
+CFLAGS_tests_fakedev_fakedev := -D_FILE_OFFSET_BITS=64 $(shell $(PKG_CONFIG) --cflags fuse3)
+define MODULE_RULES +=
+$(call program,tests/bin/fakedev,tests/fakedev/fakedev.c,,$(shell $(PKG_CONFIG) --libs fuse3))
+
+endef
+tests: $(B)/tests/bin/fakedev
+$(B)/tests/test_kcache $(B)/tests/test_culler: | $(B)/tests/bin/fakedev
+endif
+
 # tools that the scripts use, each one file and libc alone
 TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 define MODULE_RULES +=
