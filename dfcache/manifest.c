@@ -198,7 +198,7 @@ static int parse_entry(struct parse *s, struct manifest *m)
 	uint64_t mode = 0;
 	size_t n = word(s, &w);
 
-	if (n != 1 || !strchr("dfl", *w))
+	if (n != 1 || !memchr("dfl", *w, 3))
 		return bad(s, "an entry begins with d, f or l");
 	e.kind = (enum manifest_kind) * w;
 	if (e.kind != MANIFEST_LINK) {
