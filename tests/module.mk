@@ -118,3 +118,11 @@ $(foreach t,$(TOOLS),$(call program,$(t),$(t).c,,)
 )
 endef
 tests: $(addprefix $(B)/,$(TOOLS))
+
+# our gRPC as a program, for the interop tests
+define MODULE_RULES +=
+
+$(call program,tests/rpc_echo,tests/interop/rpc_echo.c,rpc common,$(LIBS_NET))
+
+endef
+tests: $(B)/tests/rpc_echo

@@ -6,7 +6,7 @@
  *
  * A request: PENDING ─(a connection has room)─▶ OPEN ─▶ ended, on_done, released
  *               ▲  └──(cancel, deadline, cannot connect)──▶ ENDED, on_done
- *               └───(refused unprocessed, at most RETRIES times)── OPEN
+ *               └───(refused unprocessed)── OPEN
  */
 #include "common/rpc/rpc.h"
 
@@ -34,6 +34,9 @@ struct client_conn {
 	struct conn c;
 	struct rpc_channel *channel;
 	struct list link;
+	/* Calls at once that the server seems to bear. gRPC's own servers refuse streams below the
+	 * limit that they announced, while they still clear up after earlier ones. */
+	size_t max_open, n_answered; /* since max_open changed */
 };
 
 struct rpc_channel {
@@ -68,6 +71,7 @@ struct rpc_channel {
 struct rpc_request {
 	struct h2_stream s;
 	struct rpc_channel *channel;
+	struct client_conn *conn; /* valid while open */
 	struct list link; /* pending or ended */
 	struct heap_node timer;
 	struct rpc_handlers h;
@@ -147,9 +151,20 @@ static void on_end(struct h2_stream *s)
 	char text[512];
 	int status = s->status;
 
-	if (s->end == H2_END_REFUSED && s->can_replay && r->n_tries < RETRIES && !c->is_freed) {
-		r->wants_retry = true;
-		return;
+	if (s->end == H2_END_REFUSED && s->can_replay && !c->is_freed) {
+		size_t n_others = h2_n_streams(r->conn->c.h2) - 1;
+
+		/* with others running it waits for one of them to end; alone, the server does not
+		 * want it */
+		r->conn->max_open = n_others ? n_others : 1;
+		r->conn->n_answered = 0;
+		r->wants_retry = n_others || r->n_tries++ < RETRIES;
+		if (r->wants_retry)
+			return;
+	}
+	if (s->end == H2_END_STATUS && ++r->conn->n_answered >= r->conn->max_open) {
+		r->conn->max_open++;
+		r->conn->n_answered = 0;
 	}
 	if (s->end == H2_END_LOST || s->end == H2_END_REFUSED) {
 		snprintf(text, sizeof(text), "%s: %s", c->name, message);
@@ -382,6 +397,7 @@ static void begin_connection(struct rpc_channel *c)
 	cc->c.on_gone = on_gone;
 	cc->c.on_turn = on_turn;
 	cc->channel = c;
+	cc->max_open = SIZE_MAX;
 	if (h2_new(&cc->c.h2, false, &l, &c->mem, &events, &cc->c, loop_now(c->loop)))
 		goto fail;
 	if (!cc->c.is_unix) {
@@ -430,9 +446,16 @@ static void begin_connect(struct rpc_channel *c)
 
 /* ---- the channel --------------------------------------------------------------------------------- */
 
+/* has_room - the connection takes one more call */
+static bool has_room(const struct rpc_channel *c)
+{
+	return c->current && h2_can_open(c->current->c.h2) &&
+	       h2_n_streams(c->current->c.h2) < c->current->max_open;
+}
+
 static void open_pending(struct rpc_channel *c)
 {
-	while (!list_empty(&c->pending) && c->current && h2_can_open(c->current->c.h2)) {
+	while (!list_empty(&c->pending) && has_room(c)) {
 		struct rpc_request *r = list_entry(c->pending.next, struct rpc_request, link);
 		uint64_t now = loop_now(c->loop), left = 0;
 		int e;
@@ -452,7 +475,7 @@ static void open_pending(struct rpc_channel *c)
 		}
 		list_del(&r->link);
 		r->is_open = true;
-		r->n_tries++;
+		r->conn = c->current;
 	}
 }
 
@@ -548,7 +571,7 @@ static void advance(struct rpc_channel *c)
 	}
 	if (!list_empty(&c->ended) ||
 		(!list_empty(&c->pending) && !c->current && c->connect_fd < 0) ||
-		(!list_empty(&c->pending) && c->current && h2_can_open(c->current->c.h2)))
+		(!list_empty(&c->pending) && has_room(c)))
 		kick(c); /* what on_done added */
 	arm(c);
 }

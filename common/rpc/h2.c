@@ -142,6 +142,11 @@ static int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *hd, 
 	case NGHTTP2_WINDOW_UPDATE:
 	case NGHTTP2_GOAWAY:
 		break;
+	case NGHTTP2_RST_STREAM:
+		/* a server resets no more streams than we opened */
+		if (h->is_server)
+			glitch(h);
+		break;
 	default:
 		glitch(h);
 	}
