@@ -35,6 +35,38 @@ static void add_names(const struct command *cmd, struct buf *out)
 	buf_adds(out, " --help -h");
 }
 
+/* bash_pattern - the options with a value that is, or is not, a path, as "--a|-b|--c"; false: none */
+static bool bash_pattern(const struct command *cmd, bool is_path, struct buf *out)
+{
+	const char *bar = "";
+
+	for (size_t i = 0; i < cmd->n_opts; i++) {
+		const struct opt *o = &cmd->opts[i];
+
+		if (o->type == OPT_FLAG || (o->type == OPT_PATH) != is_path)
+			continue;
+		buf_addf(out, "%s--%s", bar, o->name);
+		if (o->letter)
+			buf_addf(out, "|-%c", o->letter);
+		bar = "|";
+	}
+	return *bar;
+}
+
+static void bash_values(const struct command *cmd, struct buf *out)
+{
+	_cleanup_buf_ struct buf paths = {0}, others = {0};
+
+	buf_adds(out, "\t\tcase $prev in\n");
+	if (bash_pattern(cmd, true, &paths))
+		buf_addf(out,
+			"\t\t%s) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return ;;\n",
+			buf_str(&paths));
+	if (bash_pattern(cmd, false, &others))
+		buf_addf(out, "\t\t%s) return ;;\n", buf_str(&others));
+	buf_adds(out, "\t\tesac\n");
+}
+
 static void bash(const struct command *commands, size_t n, struct buf *out)
 {
 	buf_adds(out, "# bash completion for dfcache, made by `dfcache completion bash`\n"
@@ -50,35 +82,11 @@ static void bash(const struct command *commands, size_t n, struct buf *out)
 		      "\tcase $command in\n");
 	for (size_t i = 0; i < n; i++) {
 		const struct command *c = &commands[i];
-		const char *bar = "";
-
 		buf_addf(out, "\t%s)\n\t\toptions=\"", c->name);
 		add_names(c, out);
-		buf_adds(out, "\"\n\t\tcase $prev in\n\t\t");
-		for (size_t j = 0; j < c->n_opts; j++) {
-			if (c->opts[j].type != OPT_PATH)
-				continue;
-			buf_addf(out, "%s--%s", bar, c->opts[j].name);
-			if (c->opts[j].letter)
-				buf_addf(out, "|-%c", c->opts[j].letter);
-			bar = "|";
-		}
-		if (!*bar)
-			buf_adds(out, "--");
-		buf_adds(
-			out, ") mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); return ;;\n\t\t");
-		bar = "";
-		for (size_t j = 0; j < c->n_opts; j++) {
-			if (c->opts[j].type == OPT_PATH || c->opts[j].type == OPT_FLAG)
-				continue;
-			buf_addf(out, "%s--%s", bar, c->opts[j].name);
-			if (c->opts[j].letter)
-				buf_addf(out, "|-%c", c->opts[j].letter);
-			bar = "|";
-		}
-		if (!*bar)
-			buf_adds(out, "--");
-		buf_adds(out, ") return ;;\n\t\tesac\n");
+		buf_adds(out, "\"\n");
+		if (c->n_opts)
+			bash_values(c, out);
 		if (takes_file(c))
 			buf_adds(out, "\t\tcase $cur in\n\t\t-*) ;;\n"
 				      "\t\t*) mapfile -t COMPREPLY < <(compgen -f -- \"$cur\"); "
