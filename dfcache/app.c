@@ -141,8 +141,8 @@ int dfcache_main(int argc, char **argv)
 	}
 	status = run(cmd, argc - 2, argv + 2);
 	/* a full disk behind the pipe, or a closed one: the result was not delivered */
-	if (fflush(stdout) != 0 && status == EXIT_OK) {
-		fprintf(stderr, "dfcache: cannot write the result: %s\n", strerror(errno));
+	if ((ferror(stdout) || fflush(stdout) != 0) && status == EXIT_OK) {
+		fputs("dfcache: the result could not be written to standard output\n", stderr);
 		return EXIT_FAILED;
 	}
 	return status;

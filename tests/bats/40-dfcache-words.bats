@@ -1,0 +1,120 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# dfcache: help, manual, completions and the option table say the same; what goes where, with which
+# exit status
+# shellcheck disable=SC2154 # bats sets stderr
+
+bats_require_minimum_version 1.5.0
+
+setup()
+{
+	unset DFCACHE_CONFIG
+	export HOME=$BATS_TEST_TMPDIR
+}
+
+commands()
+{
+	dfcache --help | sed -n '/^Commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' | grep -v '^help$'
+}
+
+options() # COMMAND: as its help has them
+{
+	dfcache "$1" -h | grep -oE -- '(^|[ ,])--[a-z][a-z-]+( <|  |$)' | grep -oE -- '--[a-z-]+' | sort -u
+}
+
+@test "the manual has every option of every command, and no other" {
+	local c
+	for c in $(commands); do
+		[ "$c" != completion ] || continue
+		diff <(options "$c") <(awk -v c="$c" '
+			/^\.Ss / { on = $0 == ".Ss dfcache " c || ($0 == ".Ss Common options") }
+			on && /^\.It Fl/ { print }' "$TOP/man/dfcache.1" |
+			if [ "$c" = config ]; then grep -E 'json|-config|help'; else cat; fi |
+			grep -oE 'Fl -[a-z-]+' | sed 's/Fl /-/' | sort -u)
+	done
+}
+
+@test "the manual has every command, and every exit status" {
+	local c s
+	for c in $(commands); do
+		grep -q "^\.Ss dfcache $c\$" "$TOP/man/dfcache.1"
+	done
+	while read -r s; do
+		sed -n '/^\.Sh EXIT STATUS/,/^\.Sh EXAMPLES/p' "$TOP/man/dfcache.1" | grep -q "^\.It $s\$"
+	done < <(sed -n 's/.*EXIT_[A-Z_]* = \([0-9]*\),.*/\1/p' "$TOP/dfcache/exit.h")
+}
+
+@test "defaults in the manual are those of the table" {
+	local d
+	for d in 1h 30m 2h info /var/run/dragonfly/dfdaemon.sock; do
+		grep -qF "$d" "$TOP/man/dfcache.1"
+		for c in import export; do dfcache $c -h; done | tr -s ' \n' ' ' | grep -qF "[default: $d]"
+	done
+}
+
+@test "bash completes commands, options and files by the table" {
+	# shellcheck disable=SC1090
+	source <(dfcache completion bash)
+	complete_words() # WORDS...: as if the last one was being typed
+	{
+		COMP_WORDS=(dfcache "$@") COMP_CWORD=$# COMPREPLY=()
+		_dfcache
+		printf '%s\n' "${COMPREPLY[@]}" | sort -u
+	}
+	diff <(commands | sort) <(complete_words "" | grep -v '^-' | grep -v '^help$')
+	local c
+	for c in $(commands); do
+		[ "$c" != completion ] || continue
+		diff <(options "$c") <(complete_words "$c" -- | sort -u)
+	done
+	[ "$(complete_words export --over)" = --overwrite ]
+	touch "$BATS_TEST_TMPDIR/a-file"
+	[ "$(complete_words import "$BATS_TEST_TMPDIR/a-f")" = "$BATS_TEST_TMPDIR/a-file" ]
+	[ "$(complete_words export -O "$BATS_TEST_TMPDIR/a-f")" = "$BATS_TEST_TMPDIR/a-file" ]
+	[ -z "$(complete_words import --ttl "")" ]
+	[ "$(complete_words completion z)" = zsh ]
+}
+
+@test "zsh and fish scripts are accepted by their shells" {
+	local s n=0
+	for s in zsh fish; do
+		command -v "$s" >/dev/null || continue
+		n=$((n + 1))
+		dfcache completion "$s" >"$BATS_TEST_TMPDIR/c.$s"
+		"$s" -n "$BATS_TEST_TMPDIR/c.$s"
+	done
+	[ "$n" -gt 0 ] || skip "neither zsh nor fish is installed"
+}
+
+@test "help goes to standard output, usage errors to standard error with status 2" {
+	run -0 --separate-stderr dfcache --help
+	[ -z "$stderr" ]
+	run -0 --separate-stderr dfcache import -h
+	[ -z "$stderr" ]
+	run -0 --separate-stderr dfcache help export
+	[ -z "$stderr" ]
+	[ "$(dfcache help export)" = "$(dfcache export --help)" ]
+	run -2 --separate-stderr dfcache
+	[ -z "$output" ]
+	run -2 --separate-stderr dfcache impart
+	[ -z "$output" ]
+	[[ $stderr == *"unrecognized subcommand 'impart'"* ]]
+	run -2 --separate-stderr dfcache stat 1 -V
+	[[ $stderr == *"unexpected argument '-V'"* ]]
+	run -2 --separate-stderr dfcache export 1
+	[[ $stderr == *"--output <PATH>"* ]]
+	run -2 dfcache --output x
+}
+
+@test "-V prints name, version, commit and date" {
+	run -0 --separate-stderr dfcache -V
+	[ -z "$stderr" ]
+	[[ $output =~ ^dfcache\ $(cat "$TOP/VERSION")\ \(([0-9a-f]{9}|unknown),\ ([0-9]{4}-[0-9]{2}-[0-9]{2}|unknown)\)$ ]]
+	[ "$output" = "$(dfcache --version)" ]
+}
+
+@test "a result that cannot be written is a failure" {
+	[ -c /dev/full ] || skip "no /dev/full"
+	run -1 --separate-stderr bash -c 'dfcache config >/dev/full'
+	[[ $stderr == *"could not be written to standard output"* ]]
+}
