@@ -171,6 +171,28 @@ int layout_open(struct layout *l, int dirfd, char *reason)
 	return rc;
 }
 
+int layout_open_shared(struct layout *l, int dirfd, char *reason)
+{
+	*l = (struct layout){.tasks = -1, .incoming = -1, .trash = -1, .format = -1};
+	l->pieces = path_open_beneath(dirfd, "pieces", O_RDONLY | O_DIRECTORY, 0);
+	if (l->pieces >= 0) {
+		l->tasks = path_open_beneath(l->pieces, "tasks", O_RDONLY | O_DIRECTORY, 0);
+		l->incoming = path_open_beneath(l->pieces, "incoming", O_RDONLY | O_DIRECTORY, 0);
+		l->trash = path_open_beneath(l->pieces, "trash", O_RDONLY | O_DIRECTORY, 0);
+	}
+	if (l->pieces < 0 || l->tasks < 0 || l->incoming < 0 || l->trash < 0) {
+		int rc = l->pieces < 0     ? l->pieces
+			 : l->tasks < 0    ? l->tasks
+			 : l->incoming < 0 ? l->incoming
+					   : l->trash;
+
+		snprintf(reason, 256, "cannot open pieces/: %s", strerror(-rc));
+		layout_close(l);
+		return rc;
+	}
+	return 0;
+}
+
 void layout_close(struct layout *l)
 {
 	l->pieces = fd_close(l->pieces);
@@ -788,6 +810,16 @@ int layout_walk(struct layout *l, int (*fn)(void *arg, const struct layout_entry
 	if (!rc)
 		rc = walk_dir(l->incoming, ".", true, r, fn, arg);
 	return rc;
+}
+
+bool layout_is_there(struct layout *l, bool is_partial, const char *name)
+{
+	char path[PATH_ROOM];
+
+	if (is_partial)
+		return !faccessat(l->incoming, name, F_OK, AT_SYMLINK_NOFOLLOW);
+	task_path(name, "", path);
+	return !faccessat(l->tasks, path, F_OK, AT_SYMLINK_NOFOLLOW);
 }
 
 /* ---- the clock ------------------------------------------------------------------------------- */

@@ -31,6 +31,8 @@ struct layout {
 /* layout_open - make or open pieces/ in @dirfd. @reason (256 bytes) explains a failure: -EBUSY
  * another daemon has it, -ENOTSUP a newer version made it. */
 int layout_open(struct layout *l, int dirfd, char *reason);
+/* layout_open_shared - for reading only, whoever uses it: makes nothing, locks nothing */
+int layout_open_shared(struct layout *l, int dirfd, char *reason);
 void layout_close(struct layout *l);
 
 void layout_token_text(const uint8_t token[STORE_TOKEN_SIZE], char out[LAYOUT_TOKEN_TEXT]);
@@ -97,6 +99,9 @@ struct layout_entry {
 /* layout_walk - every task and partial; unknown names are reported with error -EINVAL. A negative
  * result of @fn ends the walk and is returned. */
 int layout_walk(struct layout *l, int (*fn)(void *arg, const struct layout_entry *e), void *arg);
+
+/* layout_is_there - is the directory of a task or partial still in its place? */
+bool layout_is_there(struct layout *l, bool is_partial, const char *name);
 
 /* pieces/clock */
 uint64_t layout_read_clock(struct layout *l);
