@@ -119,11 +119,7 @@ static void on_done(struct call *c, int status, const char *message)
 {
 	struct list_call *l = container_of(c, struct list_call, call);
 
-	if (status == RPC_UNIMPLEMENTED)
-		failure_set(&l->s->failure, EXIT_INVALID,
-			"stat, import and export work with every daemon",
-			"this dfdaemon cannot list its tasks for dfcache");
-	else if (status != RPC_OK)
+	if (status != RPC_OK)
 		failure_from_rpc(&l->s->failure, status, message, client_endpoint(l->s->client));
 }
 

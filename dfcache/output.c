@@ -66,7 +66,8 @@ void output_stat_table(const Common__V2__PersistentCacheTask *t, struct buf *out
 	num_format_size(t->content_length, length, sizeof(length));
 	num_format_size(t->piece_length, piece, sizeof(piece));
 	snprintf(replicas, sizeof(replicas), "%" PRIu64, t->persistent_replica_count);
-	num_format_duration(duration_ns(t->ttl), ttl, sizeof(ttl));
+	/* whole seconds: a daemon that computes it from two times of its own has a remainder */
+	num_format_duration((duration_ns(t->ttl) + NS / 2) / NS * NS, ttl, sizeof(ttl));
 	output_time(t->created_at ? t->created_at->seconds : 0, created);
 	output_time(t->updated_at ? t->updated_at->seconds : 0, updated);
 	for (size_t i = 0; i < ARRAY_SIZE(headers); i++) {

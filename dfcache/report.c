@@ -13,6 +13,8 @@
 #include "common/log.h"
 #include "common/rpc/rpc.h"
 
+#define NO_CONNECTION "cannot connect to " /* how common/rpc begins such a message */
+
 int failure_set(struct failure *f, enum exit_status status, const char *hint, const char *fmt, ...)
 {
 	va_list ap;
@@ -32,8 +34,14 @@ int failure_from_rpc(struct failure *f, int status, const char *message, const c
 {
 	enum exit_status e = exit_from_status(status, message);
 
+	if (status == RPC_UNIMPLEMENTED)
+		return failure_set(f, e, "import, export and stat work with every daemon",
+			"this dfdaemon cannot do that: %s", message);
 	switch (e) {
 	case EXIT_UNAVAILABLE:
+		/* said by the daemon about somebody else, or by us about the daemon? */
+		if (strncmp(message, NO_CONNECTION, strlen(NO_CONNECTION)) != 0)
+			return failure_set(f, e, NULL, "%s", message);
 		return failure_set(f, e,
 			"is dfdaemon running? -e names its socket, and `systemctl status dfdaemon` "
 			"tells more",

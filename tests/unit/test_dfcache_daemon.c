@@ -830,7 +830,7 @@ static void other_daemon_takes_paths(void **state)
 	RUN(w, "stat", id, "--json");
 	assert_int_equal(w->status, 0);
 	RUN(w, "ls");
-	ends(w, EXIT_INVALID, "cannot list");
+	ends(w, EXIT_INVALID, "this dfdaemon cannot do that");
 	put(w, "empty", 0);
 	RUN(w, "export", import(w, "empty"), "-O", at(w, "out0"));
 	assert_int_equal(w->status, 0);
