@@ -17,9 +17,10 @@ enum attrs_key {
 	KEY_EXPIRY_REVISION,
 	KEY_PEER_ID,
 	KEY_IMPORTER_HOST_ID,
+	KEY_KEPT, /* no bytes */
 };
 
-_Static_assert(1 + 2 * (3 + ATTRS_TEXT_MAX) + 3 * (3 + 8) + 6 + PEER_ID_SIZE + HOST_ID_SIZE <=
+_Static_assert(1 + 2 * (3 + ATTRS_TEXT_MAX) + 3 * (3 + 8) + 9 + PEER_ID_SIZE + HOST_ID_SIZE <=
 		       ATTRS_ENCODED_MAX,
 	"the longest attributes fit");
 
@@ -74,6 +75,8 @@ size_t attrs_encode(const struct task_attrs *a, uint8_t out[ATTRS_ENCODED_MAX])
 	put_u64(&w, KEY_EXPIRY_REVISION, a->expiry_revision);
 	if (*a->peer_id)
 		put_text(&w, KEY_PEER_ID, a->peer_id);
+	if (a->kept)
+		put_text(&w, KEY_KEPT, "");
 	if (*a->importer_host_id)
 		put_text(&w, KEY_IMPORTER_HOST_ID, a->importer_host_id);
 	return ATTRS_ENCODED_MAX - w.left;
@@ -132,6 +135,9 @@ int attrs_parse(const uint8_t *p, size_t n, struct task_attrs *a)
 			break;
 		case KEY_PEER_ID:
 			ok = get_text(v, len, a->peer_id, sizeof(a->peer_id));
+			break;
+		case KEY_KEPT:
+			ok = a->kept = !len;
 			break;
 		case KEY_IMPORTER_HOST_ID:
 			ok = get_text(v, len, a->importer_host_id, sizeof(a->importer_host_id));

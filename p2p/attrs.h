@@ -21,6 +21,7 @@ struct task_attrs {
 	char tag[ATTRS_TEXT_MAX + 1], application[ATTRS_TEXT_MAX + 1];
 	uint64_t replicas_wanted;
 	uint64_t created_ns; /* of the task, since the Epoch: the same moment on every holder */
+	bool kept; /* pinned by a user on this host: not to be taken off as surplus */
 	uint64_t expiry_revision; /* greater wins when holders disagree about the expiry */
 	char peer_id[PEER_ID_SIZE]; /* of the copy here */
 	char importer_host_id[HOST_ID_SIZE];

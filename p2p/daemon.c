@@ -47,6 +47,7 @@
 #include "p2p/sched.h"
 #include "p2p/scheduler/scheduler.h"
 #include "p2p/serve.h"
+#include "p2p/svc_admin.h"
 #include "p2p/svc_local.h"
 #include "p2p/svc_peer.h"
 #include "p2p/task_id.h"
@@ -89,6 +90,7 @@ struct daemon {
 	struct broker *broker;
 	struct exports *exports;
 	struct svc_local *svc_local;
+	struct svc_admin *svc_admin;
 	struct svc_peer *svc_peer;
 	struct health *health;
 	struct rpc_server *local_server, *peer_server;
@@ -551,6 +553,14 @@ static int build_services(struct daemon *d)
 		.max_ttl_ns = c->max_ttl_ns,
 		.max_replicas = (unsigned)c->max_replicas,
 	};
+	struct svc_admin_config ac = {
+		.local = d->local,
+		.sched = d->sched,
+		.store = d->store,
+		.admin_gid = d->admin_gid,
+		.min_ttl_ns = c->min_ttl_ns,
+		.max_ttl_ns = c->max_ttl_ns,
+	};
 	struct svc_peer_config pc = {
 		.loop = d->loop,
 		.tasks = d->tasks,
@@ -568,11 +578,13 @@ static int build_services(struct daemon *d)
 		.may_change_arg = d,
 	};
 	struct rpc_limits peer_limits = {.max_fds = 0, .max_connections = 1024};
-	struct rpc_service services[2 + SCHEDULER_N_SERVICES];
+	struct rpc_service services[3 + SCHEDULER_N_SERVICES];
 	size_t n = 0;
 	int r, fd;
 
 	r = svc_local_new(&d->svc_local, &lc);
+	if (r == 0)
+		r = svc_admin_new(&d->svc_admin, &ac);
 	if (r == 0)
 		r = svc_peer_new(&d->svc_peer, &pc);
 	if (r < 0)
@@ -582,6 +594,7 @@ static int build_services(struct daemon *d)
 		health_set(d->health, SERVICE_DFDAEMON_UPLOAD, true) < 0)
 		return fail(-ENOMEM, "the health service");
 	services[n++] = svc_local_service(d->svc_local);
+	services[n++] = svc_admin_service(d->svc_admin);
 	services[n++] = health_service(d->health);
 	fd = take_fd(&d->local_fd);
 	r = rpc_server_new(&d->local_server, d->loop, &fd, 1, services, n, &rpc_limits_default);
@@ -776,6 +789,7 @@ static bool take_down(struct daemon *d)
 	rpc_server_free(d->peer_server);
 	health_free(d->health);
 	svc_local_free(d->svc_local);
+	svc_admin_free(d->svc_admin);
 	svc_peer_free(d->svc_peer);
 	exports_free(d->exports);
 	imports_free(d->imports);

@@ -65,6 +65,8 @@ struct local_change {
 		CHANGE_PIN,
 		CHANGE_EXPIRE,
 		CHANGE_PROLONG,
+		CHANGE_KEEP_STAT,
+		CHANGE_KEEP,
 		CHANGE_DROP_STAT,
 		CHANGE_DROP
 	} kind;
@@ -212,6 +214,7 @@ static void on_stat(struct store_op *op, const struct store_reply *r)
 			.created_ns = a->created_ns,
 			.state = SCHED_LOCAL_COMPLETE,
 			.persistent = r->info.pinned,
+			.is_kept = r->info.pinned && a->kept,
 		};
 
 		memcpy(l.fingerprint, r->info.fingerprint, sizeof(l.fingerprint));
@@ -394,6 +397,23 @@ static void start_delete(struct local_change *c)
 	store_delete(c->lc->store, &c->op, c->id);
 }
 
+/* keep - note the user's wish in the attributes; the pin follows */
+static bool keep(struct local_change *c, const struct store_reply *r)
+{
+	struct task_attrs *a = calloc(1, sizeof(*a));
+	uint8_t bytes[ATTRS_ENCODED_MAX];
+
+	if (!a || attrs_parse(r->attrs, r->attrs_len, a) < 0) {
+		free(a);
+		return false;
+	}
+	a->kept = c->pin;
+	c->kind = CHANGE_KEEP;
+	store_set_attrs(c->lc->store, &c->op, c->id, bytes, attrs_encode(a, bytes));
+	free(a);
+	return true;
+}
+
 static void on_change(struct store_op *op, const struct store_reply *r)
 {
 	struct local_change *c = container_of(op, struct local_change, op);
@@ -405,6 +425,16 @@ static void on_change(struct store_op *op, const struct store_reply *r)
 		(!c->expires_ns || c->expires_ns > r->info.expires_ns)) {
 		c->kind = CHANGE_EXPIRE;
 		store_extend(lc->store, &c->op, c->id, c->expires_ns);
+		return;
+	}
+	if (c->kind == CHANGE_KEEP_STAT && r->status == STORE_OK) {
+		if (keep(c, r))
+			return;
+		outcome_set(&why, RPC_DATA_LOSS, "the attributes of task %s cannot be read", c->id);
+	}
+	if (c->kind == CHANGE_KEEP && r->status == STORE_OK) {
+		c->kind = CHANGE_PIN;
+		store_pin(lc->store, &c->op, c->id, c->pin);
 		return;
 	}
 	if (c->kind == CHANGE_DROP_STAT) {
@@ -460,6 +490,18 @@ struct local_change *local_pin(
 
 	if (c)
 		store_pin(lc->store, &c->op, c->id, pin);
+	return c;
+}
+
+struct local_change *local_keep(
+	struct local *lc, const char *id, bool want, local_change_fn fn, void *arg)
+{
+	struct local_change *c = new_change(lc, CHANGE_KEEP_STAT, id, fn, arg);
+
+	if (c) {
+		c->pin = want;
+		store_stat(lc->store, &c->op, c->id);
+	}
 	return c;
 }
 

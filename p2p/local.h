@@ -55,6 +55,10 @@ struct local_change *local_delete(
 	struct local *lc, const char *id, const char *why, local_change_fn fn, void *arg);
 struct local_change *local_pin(
 	struct local *lc, const char *id, bool pin, local_change_fn fn, void *arg);
+/* local_keep - as local_pin, by a user: noted in the attributes, so that the cluster does not take
+ * the pin off as surplus */
+struct local_change *local_keep(
+	struct local *lc, const char *id, bool keep, local_change_fn fn, void *arg);
 struct local_change *local_expire(
 	struct local *lc, const char *id, uint64_t expires_ns, local_change_fn fn, void *arg);
 /* local_prolong - as local_expire, unless it lives longer already (0 = never expires) */
