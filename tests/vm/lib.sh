@@ -5,7 +5,9 @@
 n_tests=0
 n_failed=0
 
-ok() # WHAT: the last command succeeded?  use: cmd; ok "text"
+# ok WHAT: did the last command succeed? No command substitution in WHAT: it would replace the status
+# that is judged; use check for that.
+ok()
 {
 	local status=$?
 	n_tests=$((n_tests + 1))
@@ -28,6 +30,14 @@ is() # GOT WANTED WHAT
 		false
 		ok "$3"
 	fi
+}
+
+check() # WHAT COMMAND...
+{
+	local what=$1
+	shift
+	"$@"
+	ok "$what"
 }
 
 note()
@@ -137,14 +147,26 @@ start_daemon()
 		;;
 	esac
 	"$program" -n -s -f "$config" "$@" 2>>"/results/$which.log" &
+	# shellcheck disable=SC2034 # for the scenario
 	daemon_pid=$!
 	wait_for 20 bound
 }
 
+# stop_daemon: an orderly stop of ours (the one that works and the one that keeps the descriptors)
 stop_daemon()
 {
-	kill -TERM "$daemon_pid"
-	wait "$daemon_pid"
+	killall -TERM cachefilesd
+	wait_for 20 withdrawn && wait_for 10 gone cachefilesd
+}
+
+gone() # PROGRAM
+{
+	! pidof "$1"
+}
+
+free_at_least() # PERCENT
+{
+	[ "$(free_percent)" -ge "$1" ]
 }
 
 # limits_config RUN CULL STOP FILE [LINE...]: the same percentages for blocks and files
