@@ -20,12 +20,12 @@
 #include "dfcache/tree.h"
 #include "p2p/api/dfdaemon.pb-c.h"
 #include "p2p/api/methods.h"
-#include "p2p/piece.h"
 
-#define NS           ((uint64_t)1000000000)
-#define TTL_MIN      (60 * NS)
-#define TTL_MAX      (7 * 86400 * NS)
-#define WAIT_POLL_NS (250000000l)
+#define NS               ((uint64_t)1000000000)
+#define PIECE_LENGTH_MIN (4u << 20) /* the daemon's too; here it is refused before the call */
+#define TTL_MIN          (60 * NS)
+#define TTL_MAX          (7 * 86400 * NS)
+#define WAIT_POLL_NS     (250000000l)
 
 struct import {
 	struct session s;
