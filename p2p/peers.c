@@ -176,6 +176,7 @@ struct peer_link *peers_due(struct peers *p, uint64_t now)
 void peers_sent(struct peers *p, struct peer_link *l, uint64_t now)
 {
 	l->is_busy = true;
+	l->sent_ns = now;
 	/* spread by host so that a whole cluster started at once does not beat in step */
 	l->next_ns = now + p->heartbeat_ns - p->heartbeat_ns / 10 * (l->hash % 8) / 8;
 }
@@ -259,6 +260,12 @@ void peers_no_answer(struct peers *p, struct peer_link *l, uint64_t now)
 	l->next_ns = now + wait;
 	if (l->is_live && now - l->ok_ns >= patience(p, l))
 		down(p, l, false, "it does not answer", now);
+}
+
+void peers_hint(struct peers *p, struct peer_link *l, uint64_t now)
+{
+	if (!l->is_busy && !l->is_self && !l->is_alias && now >= l->sent_ns + p->heartbeat_ns / 3)
+		l->next_ns = now;
 }
 
 void peers_leaving(struct peers *p, struct peer_link *l, uint64_t now)

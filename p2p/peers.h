@@ -26,7 +26,7 @@ struct peer_link {
 	struct sockaddr_storage addr;
 	char host_id[HOST_ID_SIZE]; /* "" until the first answer */
 	uint64_t hash; /* of host_id */
-	uint64_t incarnation, ok_ns, next_ns, learned_ns;
+	uint64_t incarnation, ok_ns, sent_ns, next_ns, learned_ns;
 	unsigned n_failures; /* since the last answer */
 	bool is_contact; /* configured (or resolved from a configured name) */
 	bool is_trusted; /* configured, or named by one that is */
@@ -75,6 +75,8 @@ void peers_sent(struct peers *p, struct peer_link *l, uint64_t now);
 void peers_answer(struct peers *p, struct peer_link *l, const char *host_id, uint64_t incarnation,
 	bool draining, uint64_t now);
 void peers_no_answer(struct peers *p, struct peer_link *l, uint64_t now);
+/* peers_hint - somebody says that it lives: try it now, unless that was done just now */
+void peers_hint(struct peers *p, struct peer_link *l, uint64_t now);
 /* peers_leaving - the peer itself says that it stops */
 void peers_leaving(struct peers *p, struct peer_link *l, uint64_t now);
 /* peers_tick - declare deaths, forget learned links that are long dead */

@@ -131,6 +131,7 @@ static void switch_version(
 		return;
 	}
 	t->version = *v;
+	t->settle_ns = now + NODE_SETTLE_NS; /* its other holders will speak up */
 	node_copies_end(n, RPC_ABORTED, "a newer import of the task with other content is valid");
 	list_for_each_safe (it, &t->copies) {
 		struct reg_copy *c = list_entry(it, struct reg_copy, by_task);

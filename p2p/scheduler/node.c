@@ -307,6 +307,7 @@ static void on_up(void *arg, struct peer_link *l)
 		h->is_draining = l->is_draining;
 	}
 	n->view_changed = true;
+	n->repair.hold_ns = now + NODE_SETTLE_NS;
 	/* what was deleted must stay deleted there too: the one who owned the id says so */
 	for (struct reg_tombstone *d = registry_tombstone_next(&n->reg, NULL); d;
 		d = registry_tombstone_next(&n->reg, d)) {
@@ -680,11 +681,14 @@ static void learn_members(struct node *n, const struct peer_link *from,
 		return;
 	for (size_t i = 0; i < count; i++) {
 		struct sockaddr_storage a = member_addr(v[i]);
+		struct peer_link *l = peers_find_host(&n->peers, v[i]->host_id);
 
-		if (!strcmp(v[i]->host_id, n->peers.host_id) ||
-			peers_find_host(&n->peers, v[i]->host_id))
+		if (!strcmp(v[i]->host_id, n->peers.host_id))
 			continue;
-		(void)peers_learn(&n->peers, &a, true, now);
+		if (!l)
+			(void)peers_learn(&n->peers, &a, true, now);
+		else if (!l->is_live)
+			peers_hint(&n->peers, l, now);
 	}
 }
 
@@ -788,9 +792,8 @@ static struct reg_host *sender_seen(
 	if (!l || (!l->is_live && !peers_addr_equal(&l->addr, &addr, true)))
 		l = peers_learn(&n->peers, &addr, true, now);
 	/* it lives, or lives anew: see whether we reach it */
-	if (l && !m->is_leaving && now >= l->ok_ns + SEC &&
-		(!l->is_live || l->incarnation != m->incarnation))
-		l->next_ns = now;
+	if (l && !m->is_leaving && (!l->is_live || l->incarnation != m->incarnation))
+		peers_hint(&n->peers, l, now);
 	if (h->addr.ss_family == AF_UNSPEC)
 		h->addr = addr;
 	if (m->is_leaving) {

@@ -132,6 +132,7 @@ static bool start(struct repair *p, struct reg_task *t, struct reg_host *h, enum
 			return false;
 		}
 		c->state = COPY_RECEIVED;
+		c->persistent = true; /* it counts when the next one is placed */
 		a->length = t->length;
 		h->n_fetching++;
 		h->promised_bytes += a->length;
@@ -224,8 +225,8 @@ static void check(struct repair *p, struct reg_task *t, uint64_t now)
 		t->surplus_ns = 0;
 	if (!n.complete) /* nothing to copy from; a returning holder touches the task */
 		return;
-	if (now < t->settle_ns) {
-		repair_touch(p, t, t->settle_ns);
+	if (now < t->settle_ns || (t->settle_ns && now < p->hold_ns)) {
+		repair_touch(p, t, t->settle_ns > p->hold_ns ? t->settle_ns : p->hold_ns);
 		return;
 	}
 	if (missing > t->n_actions) {

@@ -55,6 +55,7 @@ struct repair {
 	struct heap checks; /* reg_task.check */
 	struct list actions;
 	unsigned n_actions, max_actions;
+	uint64_t hold_ns; /* a peer came lately, it may bring copies: only fresh imports before */
 	uint64_t n_done, n_failed;
 	const struct repair_ops *ops;
 	void *arg;
@@ -73,7 +74,7 @@ uint64_t repair_next(const struct repair *p); /* UINT64_MAX: nothing planned */
 /* repair_done - consumes @a; @what is a sentence for the log, NULL when OK */
 void repair_done(struct repair *p, struct repair_action *a, enum repair_outcome o, const char *what,
 	uint64_t now);
-/* repair_wanted - how many replicas @t lacks now (0 when it has enough) */
+/* repair_missing - how many replicas @t lacks now (0 when it has enough) */
 uint64_t repair_missing(const struct reg_task *t);
 
 #endif
