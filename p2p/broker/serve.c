@@ -44,16 +44,13 @@ static int reply(struct task *t, int status, int fd, const char *text)
 	size_t n = broker_reply_encode(out, sizeof(out), (uint32_t)status, text);
 	ssize_t r = fd_send(t->conn, out, n, &fd, fd >= 0 ? 1 : 0, MSG_NOSIGNAL);
 
-	if (status == RPC_OK)
-		log_info("broker: served operation=%s uid=%u gid=%u pid=%d label=%s path=%s",
-			operation_name(t->rq.operation), (unsigned)t->caller.uid,
-			(unsigned)t->caller.gid, (int)t->caller.pid, t->caller.label, t->rq.path);
-	else
-		log_warning("broker: refused operation=%s uid=%u gid=%u pid=%d label=%s path=%s "
-			    "status=%d reason=%s",
-			operation_name(t->rq.operation), (unsigned)t->caller.uid,
-			(unsigned)t->caller.gid, (int)t->caller.pid, t->caller.label, t->rq.path,
-			status, text);
+	/* the caller's own mistakes are one line as well: each is a process of its own, so nothing but
+	 * the journal's limits bounds how many there are */
+	log_line(status == RPC_PERMISSION_DENIED ? LOG_WARNING : LOG_INFO,
+		"broker: %s operation=%s uid=%u gid=%u pid=%d label=%s path=%s status=%d%s%s",
+		status == RPC_OK ? "served" : "refused", operation_name(t->rq.operation),
+		(unsigned)t->caller.uid, (unsigned)t->caller.gid, (int)t->caller.pid,
+		t->caller.label, t->rq.path, status, *text ? " reason=" : "", text);
 	return r < 0 ? (int)r : 0;
 }
 

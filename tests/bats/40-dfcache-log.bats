@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # dfcache: its log file, and what is said when there can be none
-# shellcheck disable=SC2154 # bats sets stderr
+# shellcheck disable=SC2154,SC2164,SC2119 # bats sets stderr, and stops at a failed cd
 
 bats_require_minimum_version 1.5.0
 

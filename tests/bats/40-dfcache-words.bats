@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # dfcache: help, manual, completions and the option table say the same; what goes where, with which
 # exit status
-# shellcheck disable=SC2154 # bats sets stderr
+# shellcheck disable=SC2154,SC2164,SC2119 # bats sets stderr, and stops at a failed cd
 
 bats_require_minimum_version 1.5.0
 
