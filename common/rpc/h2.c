@@ -380,6 +380,8 @@ static int new_session(struct h2 *h)
 			 : nghttp2_session_client_new2(&h->session, cb, h, opt);
 	nghttp2_option_del(opt);
 	nghttp2_session_callbacks_del(cb);
+	if (r)
+		h->session = NULL; /* the library leaves a dangling one */
 	return r ? -ENOMEM : submit_settings(h);
 }
 
@@ -520,6 +522,7 @@ void h2_recv(struct h2 *h, const uint8_t *p, size_t n, uint64_t now)
 	if (h->is_dead || h->is_ignoring || !n)
 		return;
 	h->last_recv = now;
+	h->is_pinging = false; /* any sign of life will do */
 	r = nghttp2_session_mem_recv(h->session, p, n);
 	if (r < 0)
 		die_nghttp2(h, r);
@@ -652,7 +655,7 @@ static uint64_t keepalive_at(const struct h2 *h)
 {
 	if (!h->n_streams)
 		return UINT64_MAX;
-	if (h->ping_at && h->ping_at >= h->last_recv)
+	if (h->is_pinging)
 		return h->ping_at + PING_WAIT;
 	return h->last_recv + h->limits.keepalive_ns;
 }
@@ -688,12 +691,13 @@ static void check_liveness(struct h2 *h)
 		return;
 	}
 	if (h->now >= keepalive_at(h)) {
-		if (h->ping_at && h->ping_at >= h->last_recv) {
+		if (h->is_pinging) {
 			h2_die(h, "the peer did not answer a ping within %u s",
 				(unsigned)(PING_WAIT / 1000000000));
 			return;
 		}
 		h->ping_at = h->now;
+		h->is_pinging = true;
 		if (nghttp2_submit_ping(h->session, NGHTTP2_FLAG_NONE, NULL))
 			h2_die(h, "out of memory");
 		h2_wake(h);

@@ -44,7 +44,7 @@ struct h2 {
 	size_t n_segs, segs_cap, first, queued;
 	size_t in_bytes, out_bytes; /* received and not delivered; to be sent and not yet framed */
 
-	bool is_ready, is_dead, is_draining, is_ignoring;
+	bool is_ready, is_dead, is_draining, is_ignoring, is_pinging;
 	uint64_t born, last_recv, idle_since, ping_at, leave_by, glitch_at;
 	unsigned n_glitches;
 	char reason[H2_REASON];

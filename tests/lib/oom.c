@@ -8,7 +8,7 @@
 
 static _Thread_local struct {
 	unsigned left; /* 0 = nothing fails; 1 = the next one does */
-	bool hit;
+	bool hit, spares_libraries;
 } oom;
 
 void oom_start(unsigned nth)
@@ -20,6 +20,11 @@ void oom_start(unsigned nth)
 void oom_stop(void)
 {
 	oom.left = 0;
+}
+
+void oom_spare_libraries(bool spare)
+{
+	oom.spares_libraries = spare;
 }
 
 bool oom_hit(void)
@@ -43,9 +48,14 @@ void *__libc_malloc(size_t n);
 void *__libc_calloc(size_t n, size_t size);
 void *__libc_realloc(void *p, size_t n);
 
-static bool fails(void)
+extern const char __executable_start[], etext[]; /* the linker's */
+
+static bool fails(const void *caller)
 {
-	if (!oom.left || --oom.left)
+	if (!oom.left || (oom.spares_libraries && ((const char *)caller < __executable_start ||
+							  (const char *)caller >= etext)))
+		return false;
+	if (--oom.left)
 		return false;
 	oom.hit = true;
 	errno = ENOMEM;
@@ -54,16 +64,16 @@ static bool fails(void)
 
 __attribute__((visibility("default"))) void *malloc(size_t n)
 {
-	return fails() ? NULL : __libc_malloc(n);
+	return fails(__builtin_return_address(0)) ? NULL : __libc_malloc(n);
 }
 
 __attribute__((visibility("default"))) void *calloc(size_t n, size_t size)
 {
-	return fails() ? NULL : __libc_calloc(n, size);
+	return fails(__builtin_return_address(0)) ? NULL : __libc_calloc(n, size);
 }
 
 __attribute__((visibility("default"))) void *realloc(void *p, size_t n)
 {
-	return fails() ? NULL : __libc_realloc(p, n);
+	return fails(__builtin_return_address(0)) ? NULL : __libc_realloc(p, n);
 }
 #endif

@@ -25,6 +25,9 @@ void oom_stop(void);
 bool oom_works(void);
 /* oom_hit - did one fail since oom_start()? */
 bool oom_hit(void);
+/* oom_spare_libraries - only calls from the program itself fail, for the sake of libraries that do
+ * not survive it (libnghttp2 1.52 frees twice after a failure in its header compression) */
+void oom_spare_libraries(bool spare);
 
 #define OOM_FOR_EACH(n)                                                                            \
 	for (unsigned n = 1, n##_again = 1; n##_again && (oom_start(n), true);                     \
