@@ -119,7 +119,8 @@ void loop_send(
 void loop_sendmsg(struct loop *l, struct loop_op *op, int fd, const struct msghdr *m);
 void loop_read(struct loop *l, struct loop_op *op, int fd, void *p, size_t n, uint64_t off);
 void loop_write(struct loop *l, struct loop_op *op, int fd, const void *p, size_t n, uint64_t off);
-void loop_poll(struct loop *l, struct loop_op *op, int fd, short events); /* res: revents */
+void loop_poll(struct loop *l, struct loop_op *op, int fd, short events); /* res: revents;
+	POLLRDHUP may come unasked (io_uring) */
 void loop_timer(struct loop *l, struct loop_op *op, uint64_t deadline_ns); /* res: -ETIME */
 void loop_work(struct loop *l, struct loop_op *op, loop_work_fn work, void *arg);
 void loop_post(struct loop *l, struct loop_op *op, int res); /* callback in the next turn */

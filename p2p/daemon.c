@@ -442,7 +442,6 @@ static int build_transfers(struct daemon *d)
 	struct vortex_server_limits limits = {
 		.max_connections = (unsigned)c->max_connections,
 		.max_sending = (unsigned)c->max_transfers,
-		.buffer_bytes = c->buffer_bytes,
 		.bandwidth = c->upload_bandwidth,
 	};
 	struct fetches_config fc = {

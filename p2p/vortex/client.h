@@ -1,9 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* vortex/client.h — fetches one piece from one parent into a file, hashing as it arrives.
  *
- * The pool keeps connections to our own peers for reuse; a parent of the other kind closes after
- * one answer, which is normal. The callee of fn decides about retries: this room knows one piece,
- * one parent. Memory: one buffer of `buffer_bytes` per running get.
+ * Caller: fetch, which decides about retries: this room knows one piece, one parent. The pool keeps
+ * connections to our own peers for reuse; a parent of the other kind closes after one answer, which is
+ * normal. A kept connection that turns out to be dead is replaced by a new one without a word.
+ * Memory: one buffer of `buffer_bytes` per running get, none when idle. While one half of it is being
+ * written the other is received into. Lengths, offsets and numbers of the parent are compared with
+ * what was asked for, never trusted.
  */
 #ifndef P2P_VORTEX_CLIENT_H
 #define P2P_VORTEX_CLIENT_H
@@ -42,7 +45,7 @@ struct vortex_want {
 	uint32_t number, length;
 	uint64_t offset; /* expected; also where it goes in @fd */
 	int fd; /* written with positions; must stay open until fn */
-	bool reuse; /* a peer of our kind: keep the connection */
+	bool reuse; /* the parent is known to be of our kind: ask with tag 253 (tlv.h) */
 	uint64_t connect_timeout_ns, header_timeout_ns, stall_timeout_ns; /* 0 = 2 s, 10 s, 5 s */
 };
 
@@ -50,7 +53,7 @@ struct vortex_result {
 	enum vortex_outcome outcome;
 	enum vortex_error code; /* REFUSED */
 	int error; /* UNREACHABLE, LOST, IO: errno */
-	char message[256];
+	char message[256]; /* REFUSED: the parent's; PROTOCOL, LOST, STALLED: what happened */
 	uint32_t crc32; /* OK: of the bytes written */
 	struct digest_128 xxh3;
 	bool parent_had_digest;
@@ -58,11 +61,15 @@ struct vortex_result {
 	uint64_t duration_ns;
 };
 
+/* vortex_pool_new - at most @max_idle kept connections; they are closed after 30 s without use.
+ * @buffer_bytes: 0 = 512 KiB; at least 16 KiB */
 int vortex_pool_new(
 	struct vortex_pool **out, struct loop *l, unsigned max_idle, size_t buffer_bytes);
 /* all gets end (CANCELLED) first, then @gone from the loop */
 void vortex_pool_close(struct vortex_pool *p, void (*gone)(void *arg), void *arg);
-/* vortex_get_start - NULL when out of memory (fn is then not called) */
+/* vortex_get_start - NULL when out of memory or when the pool is closing (fn is then not called).
+ * @fn comes from the loop, once; @g is gone when it returns. In it, and only when the result is OK, all
+ * bytes are in the file. */
 struct vortex_get *vortex_get_start(struct vortex_pool *p, const struct vortex_want *w,
 	void (*fn)(void *arg, struct vortex_get *g, const struct vortex_result *r), void *arg);
 void vortex_get_cancel(struct vortex_get *g); /* fn(CANCELLED) follows, from the loop */

@@ -2,9 +2,14 @@
 /* vortex/server.h — serves pieces over Vortex TCP. Source: dragonfly-p2p.md (d).
  *
  * Speaks the era C request (tag 4) and answers with frame (tag 5) and unframed content. A request
- * is handed to the source, which answers at once or later. Our own children keep a connection for
- * many requests; an upstream child sends one request and expects the end of the stream after the
- * answer: which of the two is a property of the request's connection (see `reuse` in client.h).
+ * is handed to the source, which answers at once or later. An upstream child sends one request per
+ * connection and expects the end of the stream after the answer. A child of our kind asks with tag
+ * 253 instead (tlv.h) and keeps the connection for many requests; when no slot is free it gets "busy"
+ * at once, while an upstream child, which would take that for a failed piece, waits its turn.
+ *
+ * Bytes go by sendfile(2): from the page cache on the loop's thread, from the disk on a pool thread,
+ * so a slow disk delays only its own transfers. No buffer is held for a transfer. A child that takes
+ * no byte, or over time less than 64 KiB a second, is dropped and named in the log.
  */
 #ifndef P2P_VORTEX_SERVER_H
 #define P2P_VORTEX_SERVER_H
@@ -22,7 +27,7 @@ struct vortex_request; /* valid from find() until served()/gone() */
 
 struct vortex_piece {
 	int fd; /* borrowed until done(); read with positions only */
-	uint64_t offset; /* both in the file and on the wire */
+	uint64_t offset; /* both in the file and on the wire; off_t's range */
 	uint32_t length;
 	uint32_t crc32;
 	bool has_crc32;
@@ -35,37 +40,43 @@ struct vortex_source_ops {
 	/* find - a child wants this piece. Answer with vortex_reply() or vortex_refuse(), now or
 	 * later. */
 	void (*find)(void *arg, struct vortex_request *rq, const char *task_id, uint32_t number);
-	/* done - exactly once per find(): the request is over (sent whole or not, or the child went
-	 * before an answer). @sent content bytes. After it @rq and the borrowed fd are free. */
+	/* done - exactly once per find(), after it: the request is over. @sent content bytes went out,
+	 * @whole: all of a piece; neither after a refusal, or when the child went before an answer
+	 * (then no answer any more). After it @rq and the borrowed fd are free. */
 	void (*done)(void *arg, struct vortex_request *rq, uint64_t sent, bool whole);
 };
 
-struct vortex_server_limits {
+struct vortex_server_limits { /* 0 = the default named here */
 	unsigned max_connections; /* in all: 512 */
-	unsigned max_sending; /* transfers at once; more wait in arrival order: 64 */
-	size_t buffer_bytes; /* per sending transfer: 256 KiB */
-	uint64_t
-		request_timeout_ns; /* no whole request: 10 s idle before first, 60 s when reused */
-	uint64_t stall_timeout_ns; /* child takes no byte: 15 s */
-	uint64_t bandwidth; /* bytes per second, 0 = no limit */
+	unsigned max_sending; /* transfers at once: 64 */
+	uint64_t request_timeout_ns; /* from accept, or the first byte, to a whole request: 10 s */
+	uint64_t idle_timeout_ns; /* a kept connection between two requests: 60 s */
+	uint64_t stall_timeout_ns; /* the child takes no byte: 15 s */
+	uint64_t bandwidth; /* bytes per second for all; 0 = no limit */
 };
 
+/* vortex_server_new - @listen_fd is a listening, non-blocking socket, the server's from success on */
 int vortex_server_new(struct vortex_server **out, struct loop *l, int listen_fd,
 	const struct vortex_source_ops *ops, void *arg, const struct vortex_server_limits *limits);
-/* closes; done() is called for each open request, then @gone(arg) once from the loop */
+void vortex_server_set_bandwidth(struct vortex_server *s, uint64_t bandwidth);
+/* vortex_server_close - done() is called for each open request, then @gone(arg) once from the loop */
 void vortex_server_close(struct vortex_server *s, void (*gone)(void *arg), void *arg);
-/* vortex_reply / vortex_refuse - @p is copied (not the file). Refuse: error frame, connection stays
- * open for a reusing child. */
+/* vortex_reply / vortex_refuse - once per find(), in it or later; nothing is called back from inside.
+ * @p is copied (not the file). Refuse: error frame, the connection stays open for a child of ours. */
 void vortex_reply(struct vortex_request *rq, const struct vortex_piece *p);
 void vortex_refuse(struct vortex_request *rq, enum vortex_error code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
+/* vortex_request_is_ours - asked by a child of our kind, which understands "busy" */
+bool vortex_request_is_ours(const struct vortex_request *rq);
 void vortex_request_set_data(struct vortex_request *rq, void *data);
 void *vortex_request_data(const struct vortex_request *rq);
 /* vortex_request_is_ours - it came with KEEP_REQUEST: the child understands "busy" */
 bool vortex_request_is_ours(const struct vortex_request *rq);
 const struct sockaddr *vortex_request_child(const struct vortex_request *rq);
 struct vortex_server_stats {
-	uint64_t n_connections, n_sending, bytes_sent, n_refused, n_dropped;
+	uint64_t n_connections, n_sending, n_waiting; /* now */
+	uint64_t bytes_sent, n_pieces, n_busy, n_refused, n_dropped,
+		n_stalled; /* since the start */
 };
 struct vortex_server_stats vortex_server_get_stats(const struct vortex_server *s);
 

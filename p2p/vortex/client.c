@@ -1,0 +1,603 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* vortex/client.c — see client.h. A get goes through
+ *
+ *   START ──▶ CONNECT ──▶ REQUEST ──▶ FRAME ──▶ CONTENT ──▶ ENDING
+ *     └─ kept connection ────▲
+ *
+ * and from anywhere to ENDING, where it waits for its last operation and then reports. The taking
+ * apart of what the parent sends is rx.c; here are the connection, the two halves of the buffer, the
+ * deadlines and the file. */
+#include "p2p/vortex/client.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/cleanup.h"
+#include "common/deadline.h"
+#include "p2p/vortex/rx.h"
+
+#define SECOND         1000000000ull
+#define IDLE_NS        (30 * SECOND) /* less than the server's 60 s: the child closes first */
+#define BUFFER_DEFAULT (512u << 10)
+#define BUFFER_MIN     (16u << 10)
+#define SPARE_MAX      8 /* buffers kept while other gets run */
+
+enum state { START, CONNECT, REQUEST, FRAME, CONTENT, ENDING };
+
+/* what a get needs while bytes arrive; reused by the next get */
+struct slab {
+	struct list link;
+	struct digest_xxh3 *xxh3;
+	struct vortex_rx rx;
+	uint8_t bytes[]; /* two halves */
+};
+
+struct kept { /* an idle connection */
+	struct list link;
+	int fd;
+	uint64_t since;
+	struct sockaddr_storage addr;
+	socklen_t addr_len;
+};
+
+struct vortex_pool {
+	struct loop *loop;
+	size_t half; /* of a buffer */
+	unsigned max_idle, n_idle, n_spare, n_gets;
+	struct list idle, gets, spare; /* idle: longest first */
+	struct deadline sweep;
+	struct loop_op gone_op;
+	bool is_closing;
+	void (*gone)(void *arg);
+	void *gone_arg;
+};
+
+struct vortex_get {
+	struct vortex_pool *p;
+	struct list link;
+	enum state state;
+	int fd;
+	bool was_kept, has_answer, is_clean; /* clean: the connection may be kept */
+	struct loop_op io, recv, write; /* start, connect and send; receive; to the file */
+	struct deadline deadline;
+	uint64_t started;
+	struct vortex_want w;
+	struct sockaddr_storage addr;
+	struct vortex_download request;
+	uint8_t out[VORTEX_REQUEST_SIZE];
+	size_t out_at;
+	struct slab *slab;
+	int half; /* the next to receive into */
+	struct {
+		const uint8_t *p;
+		size_t n;
+	} ready, writing; /* received, waiting for its turn; on its way to the file */
+	uint32_t received, written;
+	struct vortex_result result;
+	void (*fn)(void *arg, struct vortex_get *g, const struct vortex_result *r);
+	void *arg;
+};
+
+static void dial(struct vortex_get *g);
+
+const char *vortex_outcome_name(enum vortex_outcome o)
+{
+	static const char *const names[] = {
+		[VORTEX_OK] = "ok",
+		[VORTEX_REFUSED] = "refused",
+		[VORTEX_BUSY] = "busy",
+		[VORTEX_UNREACHABLE] = "unreachable",
+		[VORTEX_LOST] = "connection lost",
+		[VORTEX_STALLED] = "stalled",
+		[VORTEX_PROTOCOL] = "protocol error",
+		[VORTEX_DIGEST] = "digest mismatch",
+		[VORTEX_IO] = "cannot write",
+		[VORTEX_CANCELLED] = "cancelled",
+	};
+
+	return (unsigned)o < ARRAY_SIZE(names) ? names[o] : "unknown";
+}
+
+/* ---- buffers ---------------------------------------------------------------------------------- */
+
+static void slab_free(struct slab *b)
+{
+	if (b)
+		digest_xxh3_free(b->xxh3);
+	free(b);
+}
+
+static struct slab *slab_get(struct vortex_pool *p)
+{
+	struct list *n = list_pop(&p->spare);
+	struct slab *b;
+
+	if (n) {
+		p->n_spare--;
+		return container_of(n, struct slab, link);
+	}
+	b = malloc(sizeof(*b) + 2 * p->half);
+	if (!b)
+		return NULL;
+	list_init(&b->link);
+	b->xxh3 = digest_xxh3_new();
+	if (!b->xxh3) {
+		slab_free(b);
+		return NULL;
+	}
+	return b;
+}
+
+static void spare_drop(struct vortex_pool *p)
+{
+	struct list *n;
+
+	while ((n = list_pop(&p->spare)))
+		slab_free(container_of(n, struct slab, link));
+	p->n_spare = 0;
+}
+
+static void slab_put(struct vortex_pool *p, struct slab *b)
+{
+	if (b && p->n_spare < SPARE_MAX) {
+		list_push_front(&p->spare, &b->link);
+		p->n_spare++;
+	} else {
+		slab_free(b);
+	}
+}
+
+/* ---- kept connections ------------------------------------------------------------------------- */
+
+static void kept_close(struct vortex_pool *p, struct kept *k)
+{
+	list_del(&k->link);
+	p->n_idle--;
+	fd_close(k->fd);
+	free(k);
+}
+
+static void keep_connection(struct vortex_get *g)
+{
+	struct vortex_pool *p = g->p;
+	struct kept *k;
+
+	if (!p->max_idle || p->is_closing || !(k = malloc(sizeof(*k))))
+		return;
+	if (p->n_idle == p->max_idle)
+		kept_close(p, container_of(p->idle.next, struct kept, link));
+	*k = (struct kept){.fd = take_fd(&g->fd),
+		.since = loop_now(p->loop),
+		.addr = g->addr,
+		.addr_len = g->w.addr_len};
+	list_push(&p->idle, &k->link);
+	p->n_idle++;
+	if (p->sweep.at == UINT64_MAX)
+		deadline_set(&p->sweep, k->since + IDLE_NS);
+}
+
+/* take_kept - a live connection to the address of @g, or -1. The latest one first, so that those
+ * that are not needed grow old. */
+static int take_kept(struct vortex_get *g)
+{
+	struct vortex_pool *p = g->p;
+
+	for (struct list *it = p->idle.prev, *prev; it != &p->idle; it = prev) {
+		struct kept *k = container_of(it, struct kept, link);
+		char byte;
+		int fd = -1;
+
+		prev = it->prev;
+		if (k->addr_len != g->w.addr_len || memcmp(&k->addr, &g->addr, k->addr_len))
+			continue;
+		/* nothing to read, and no end: alive as far as anybody knows */
+		if (recv(k->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+			fd = take_fd(&k->fd);
+		kept_close(p, k);
+		if (fd >= 0)
+			return fd;
+	}
+	return -1;
+}
+
+/* ---- ends ------------------------------------------------------------------------------------- */
+
+static void pool_check_gone(struct vortex_pool *p)
+{
+	if (p->is_closing && list_empty(&p->gets) && !deadline_is_active(&p->sweep) &&
+		!loop_op_is_active(&p->gone_op))
+		loop_post(p->loop, &p->gone_op, 0);
+}
+
+static void on_gone(struct loop_op *op, int res)
+{
+	struct vortex_pool *p = container_of(op, struct vortex_pool, gone_op);
+	void (*gone)(void *arg) = p->gone;
+	void *arg = p->gone_arg;
+
+	spare_drop(p);
+	free(p);
+	if (gone)
+		gone(arg);
+}
+
+static void on_sweep(struct deadline *d, bool expired)
+{
+	struct vortex_pool *p = container_of(d, struct vortex_pool, sweep);
+	uint64_t now = loop_now(p->loop);
+
+	while (expired && !list_empty(&p->idle)) {
+		struct kept *k = container_of(p->idle.next, struct kept, link);
+
+		if (k->since + IDLE_NS > now) {
+			deadline_set(d, k->since + IDLE_NS);
+			break;
+		}
+		kept_close(p, k);
+	}
+	pool_check_gone(p);
+}
+
+/* finish - the outcome is known; the first one counts */
+static void __attribute__((format(printf, 4, 5)))
+finish(struct vortex_get *g, enum vortex_outcome outcome, int error, const char *fmt, ...)
+{
+	struct loop *l = g->p->loop;
+	va_list ap;
+
+	if (g->state == ENDING)
+		return;
+	g->state = ENDING;
+	g->result.outcome = outcome;
+	g->result.error = error;
+	va_start(ap, fmt);
+	vsnprintf(g->result.message, sizeof(g->result.message), fmt, ap);
+	va_end(ap);
+	loop_cancel(l, &g->io);
+	loop_cancel(l, &g->recv);
+	loop_cancel(l, &g->write);
+	deadline_stop(&g->deadline);
+}
+
+/* check_ended - at the end of each callback: report after the last one */
+static void check_ended(struct vortex_get *g)
+{
+	struct vortex_pool *p = g->p;
+
+	if (g->state != ENDING || loop_op_is_active(&g->io) || loop_op_is_active(&g->recv) ||
+		loop_op_is_active(&g->write) || deadline_is_active(&g->deadline))
+		return;
+	g->result.bytes = g->received;
+	g->result.duration_ns = loop_now(p->loop) - g->started;
+	if (g->is_clean && g->w.reuse)
+		keep_connection(g);
+	fd_close(g->fd);
+	slab_put(p, g->slab);
+	list_del(&g->link);
+	if (--p->n_gets == 0)
+		spare_drop(p); /* an idle daemon holds no buffer */
+	g->fn(g->arg, g, &g->result);
+	free(g);
+	pool_check_gone(p);
+}
+
+/* lost - the connection ended with @error (0: its end was received) */
+static void lost(struct vortex_get *g, int error)
+{
+	/* a kept connection may have died unnoticed: that says nothing about the parent */
+	if (g->was_kept && !g->has_answer) {
+		g->fd = fd_close(g->fd);
+		dial(g);
+	} else if (error) {
+		finish(g, VORTEX_LOST, error, "%s after %" PRIu32 " of %" PRIu32 " bytes",
+			strerror(error), g->received, g->w.length);
+	} else {
+		finish(g, VORTEX_LOST, 0, "ended after %" PRIu32 " of %" PRIu32 " bytes",
+			g->received, g->w.length);
+	}
+}
+
+static void on_deadline(struct deadline *d, bool expired)
+{
+	struct vortex_get *g = container_of(d, struct vortex_get, deadline);
+
+	if (expired && g->state == CONNECT)
+		finish(g, VORTEX_UNREACHABLE, ETIMEDOUT, "no connection in the time allowed");
+	else if (expired && g->state == CONTENT)
+		finish(g, VORTEX_STALLED, 0, "no byte for a while after %" PRIu32 " of %" PRIu32,
+			g->received, g->w.length);
+	else if (expired)
+		finish(g, VORTEX_STALLED, 0, "no answer in the time allowed");
+	check_ended(g);
+}
+
+/* ---- content ---------------------------------------------------------------------------------- */
+
+static uint8_t *half_of(struct vortex_get *g)
+{
+	return g->slab->bytes + (size_t)g->half * g->p->half;
+}
+
+static void receive(struct vortex_get *g)
+{
+	const struct vortex_rx *rx = &g->slab->rx;
+	size_t n = g->p->half;
+
+	if (rx->state == VORTEX_RX_CONTENT && rx->left < n)
+		n = rx->left;
+	if (g->state == CONTENT)
+		deadline_set(&g->deadline, loop_now(g->p->loop) + g->w.stall_timeout_ns);
+	loop_recv(g->p->loop, &g->recv, g->fd, half_of(g), n);
+}
+
+static void write_rest(struct vortex_get *g)
+{
+	loop_write(g->p->loop, &g->write, g->w.fd, g->writing.p, g->writing.n,
+		g->w.offset + g->written);
+}
+
+/* go_on - start what can be started: the write of what is ready, the receive into a free half */
+static void go_on(struct vortex_get *g)
+{
+	const struct vortex_rx *rx = &g->slab->rx;
+
+	if (!g->writing.n && g->ready.n) {
+		g->writing = g->ready;
+		g->ready.n = 0;
+		write_rest(g);
+	}
+	if (!vortex_rx_is_final(rx)) {
+		if (!loop_op_is_active(&g->recv) && !g->ready.n)
+			receive(g);
+		else if (!loop_op_is_active(&g->recv)) /* our disk is slow, not the parent */
+			deadline_set(&g->deadline, UINT64_MAX);
+		return;
+	}
+	deadline_set(&g->deadline, UINT64_MAX);
+	if (g->writing.n)
+		return;
+	g->result.crc32 = rx->crc32;
+	g->result.xxh3 = digest_xxh3_final(g->slab->xxh3);
+	g->result.parent_had_digest = rx->has_digest;
+	finish(g, VORTEX_OK, 0, "%s", "");
+}
+
+static void on_refused(struct vortex_get *g, const struct vortex_failure *f)
+{
+	bool is_busy = g->w.reuse && f->code == VORTEX_E_INTERNAL &&
+		       !strcmp(f->message, VORTEX_BUSY_MESSAGE);
+
+	g->result.code = (enum vortex_error)f->code;
+	finish(g, is_busy ? VORTEX_BUSY : VORTEX_REFUSED, 0, "%s", f->message);
+}
+
+static void on_bytes(struct vortex_get *g, size_t n)
+{
+	struct vortex_rx *rx = &g->slab->rx;
+	const uint8_t *content;
+	size_t n_content;
+	size_t used = vortex_rx_feed(rx, half_of(g), n, &content, &n_content);
+
+	/* an upstream parent may say more than it should; one of ours, whom we keep, may not */
+	g->is_clean = vortex_rx_is_final(rx) && used == n;
+	g->received += (uint32_t)n_content;
+	if (g->state == FRAME && rx->state != VORTEX_RX_FRAME)
+		g->state = CONTENT;
+	if (rx->state == VORTEX_RX_REFUSED) {
+		on_refused(g, &rx->failure);
+	} else if (rx->state == VORTEX_RX_BROKEN) {
+		g->is_clean = false;
+		finish(g, VORTEX_PROTOCOL, 0, "%s", rx->problem);
+	} else if (rx->state == VORTEX_RX_MISMATCH) {
+		g->is_clean = false;
+		finish(g, VORTEX_DIGEST, 0, "crc32:%" PRIu32 " instead of crc32:%" PRIu32,
+			rx->crc32, rx->announced_crc32);
+	} else {
+		if (n_content) {
+			g->ready.p = content;
+			g->ready.n = n_content;
+			g->half = !g->half;
+		}
+		go_on(g);
+	}
+}
+
+static void on_recv(struct loop_op *op, int res)
+{
+	struct vortex_get *g = container_of(op, struct vortex_get, recv);
+
+	if (g->state != ENDING && res > 0) {
+		g->has_answer = true;
+		on_bytes(g, (size_t)res);
+	} else if (g->state != ENDING) {
+		lost(g, -res);
+	}
+	check_ended(g);
+}
+
+static void on_write(struct loop_op *op, int res)
+{
+	struct vortex_get *g = container_of(op, struct vortex_get, write);
+
+	if (g->state != ENDING && res <= 0) {
+		finish(g, VORTEX_IO, res ? -res : EIO, "%s", strerror(res ? -res : EIO));
+	} else if (g->state != ENDING) {
+		g->written += (uint32_t)res;
+		g->writing.p += res;
+		g->writing.n -= (size_t)res;
+		if (g->writing.n)
+			write_rest(g);
+		else
+			go_on(g);
+	}
+	check_ended(g);
+}
+
+/* ---- connecting and asking -------------------------------------------------------------------- */
+
+static void send_request(struct vortex_get *g)
+{
+	loop_send(g->p->loop, &g->io, g->fd, g->out + g->out_at, sizeof(g->out) - g->out_at);
+}
+
+static void begin_request(struct vortex_get *g)
+{
+	if (!g->slab && !(g->slab = slab_get(g->p))) {
+		finish(g, VORTEX_IO, ENOMEM, "%s", strerror(ENOMEM));
+		return;
+	}
+	vortex_rx_init(&g->slab->rx, g->w.number, g->w.offset, g->w.length, g->slab->xxh3);
+	g->state = REQUEST;
+	g->out_at = 0;
+	vortex_download_encode(g->out, sizeof(g->out), (uint8_t)g->w.number, &g->request);
+	deadline_set(&g->deadline, loop_now(g->p->loop) + g->w.header_timeout_ns);
+	send_request(g);
+}
+
+static void dial(struct vortex_get *g)
+{
+	int on = 1;
+
+	g->was_kept = false;
+	g->state = CONNECT;
+	g->fd = socket(g->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (g->fd < 0) {
+		int e = errno;
+
+		finish(g, VORTEX_UNREACHABLE, e, "%s", strerror(e));
+		return;
+	}
+	if (g->addr.ss_family != AF_UNIX)
+		setsockopt(g->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	deadline_set(&g->deadline, loop_now(g->p->loop) + g->w.connect_timeout_ns);
+	loop_connect(g->p->loop, &g->io, g->fd, (const struct sockaddr *)&g->addr, g->w.addr_len);
+}
+
+static void on_io(struct loop_op *op, int res)
+{
+	struct vortex_get *g = container_of(op, struct vortex_get, io);
+
+	switch (g->state) {
+	case START:
+		g->fd = g->w.reuse ? take_kept(g) : -1;
+		g->was_kept = g->fd >= 0;
+		if (g->was_kept)
+			begin_request(g);
+		else
+			dial(g);
+		break;
+	case CONNECT:
+		if (res < 0)
+			finish(g, VORTEX_UNREACHABLE, -res, "%s", strerror(-res));
+		else
+			begin_request(g);
+		break;
+	case REQUEST:
+		if (res <= 0) {
+			lost(g, res ? -res : EPIPE);
+			break;
+		}
+		g->out_at += (size_t)res;
+		if (g->out_at < sizeof(g->out)) {
+			send_request(g);
+			break;
+		}
+		g->state = FRAME;
+		receive(g);
+		break;
+	default:
+		break;
+	}
+	check_ended(g);
+}
+
+/* ---- the interface ---------------------------------------------------------------------------- */
+
+int vortex_pool_new(
+	struct vortex_pool **out, struct loop *l, unsigned max_idle, size_t buffer_bytes)
+{
+	struct vortex_pool *p = calloc(1, sizeof(*p));
+
+	if (!p)
+		return -ENOMEM;
+	if (!buffer_bytes)
+		buffer_bytes = BUFFER_DEFAULT;
+	p->loop = l;
+	p->half = (buffer_bytes > BUFFER_MIN ? buffer_bytes : BUFFER_MIN) / 2;
+	p->max_idle = max_idle;
+	list_init(&p->idle);
+	list_init(&p->gets);
+	list_init(&p->spare);
+	loop_op_init(&p->gone_op, on_gone);
+	deadline_init(&p->sweep, l, on_sweep);
+	*out = p;
+	return 0;
+}
+
+void vortex_pool_close(struct vortex_pool *p, void (*gone)(void *arg), void *arg)
+{
+	p->is_closing = true;
+	p->gone = gone;
+	p->gone_arg = arg;
+	list_for_each (it, &p->gets)
+		vortex_get_cancel(container_of(it, struct vortex_get, link));
+	while (!list_empty(&p->idle))
+		kept_close(p, container_of(p->idle.next, struct kept, link));
+	deadline_stop(&p->sweep);
+	pool_check_gone(p);
+}
+
+static uint64_t or_default(uint64_t value, uint64_t def)
+{
+	return value ? value : def;
+}
+
+struct vortex_get *vortex_get_start(struct vortex_pool *p, const struct vortex_want *w,
+	void (*fn)(void *arg, struct vortex_get *g, const struct vortex_result *r), void *arg)
+{
+	struct vortex_get *g =
+		p->is_closing || w->addr_len > sizeof(g->addr) ? NULL : calloc(1, sizeof(*g));
+
+	if (!g)
+		return NULL;
+	g->p = p;
+	g->fd = -1;
+	g->fn = fn;
+	g->arg = arg;
+	g->started = loop_now(p->loop);
+	g->w = *w;
+	memcpy(&g->addr, w->addr, w->addr_len);
+	g->w.addr = NULL; /* copied, and so is the id */
+	g->w.task_id = NULL;
+	snprintf(g->request.task_id, sizeof(g->request.task_id), "%s", w->task_id);
+	g->request.number = w->number;
+	g->request.keep = w->reuse;
+	g->w.connect_timeout_ns = or_default(w->connect_timeout_ns, 2 * SECOND);
+	g->w.header_timeout_ns = or_default(w->header_timeout_ns, 10 * SECOND);
+	g->w.stall_timeout_ns = or_default(w->stall_timeout_ns, 5 * SECOND);
+	loop_op_init(&g->io, on_io);
+	loop_op_init(&g->recv, on_recv);
+	loop_op_init(&g->write, on_write);
+	deadline_init(&g->deadline, p->loop, on_deadline);
+	list_push(&p->gets, &g->link);
+	p->n_gets++;
+	loop_post(p->loop, &g->io, 0);
+	return g;
+}
+
+void vortex_get_cancel(struct vortex_get *g)
+{
+	finish(g, VORTEX_CANCELLED, 0, "%s", "");
+}
+
+uint64_t vortex_get_bytes(const struct vortex_get *g)
+{
+	return g->received;
+}
