@@ -64,6 +64,7 @@ static const struct word words[] = {
 	{{"kernel_max_size", "SIZE", true, false}, KIND_SIZE, AT(kernel_max_size)},
 	{{"kernel_max_age", "DURATION", true, false}, KIND_DURATION, AT(kernel_max_age_ns)},
 	{{"client_max_reserve", "SIZE", true, false}, KIND_SIZE, AT(client_max_reserve)},
+	{{"grace", "DURATION", true, false}, KIND_DURATION, AT(grace_ns)},
 	{{"overshoot", "N%", true, false}, KIND_PERCENT, AT(overshoot_pct)},
 	{{"fsverity", NULL, true, false}, KIND_FLAG, AT(fsverity)},
 	{{"allow_foreign", NULL, true, true}, KIND_FLAG, AT(allow_foreign)},
@@ -399,7 +400,8 @@ void config_defaults(struct config *c)
 	*c = (struct config){.limits = LIMITS_DEFAULT,
 		.culltable = 12,
 		.resume_blocks = CONFIG_RESUME_NONE,
-		.resume_files = 5};
+		.resume_files = 5,
+		.grace_ns = 10000000000ull};
 }
 
 void config_fini(struct config *c)

@@ -38,7 +38,7 @@ struct config {
 	char *socket, *socket_group, *store_user;
 	unsigned pins_max_pct, pins_uid_max_pct, overshoot_pct;
 	uint64_t tasks_max_size, tasks_max_age_ns, kernel_max_size, kernel_max_age_ns,
-		client_max_reserve;
+		client_max_reserve, grace_ns;
 	unsigned dir_line;
 };
 

@@ -97,6 +97,7 @@ struct culler {
 	struct filling filling;
 	struct culler_request *asked; /* CULLER_REQ_FREE in progress */
 	uint64_t asked_start_freed;
+	bool asked_is_tried; /* a step was made for it: resting now means that nothing can go */
 	struct lister lister;
 	enum culler_trouble trouble, suspect; /* reported; seen, but maybe not for long */
 	uint64_t suspect_ns;
@@ -357,24 +358,28 @@ static bool policy_need(struct culler *c, const struct culler_config *cfg, struc
 	return true;
 }
 
-static bool asked_need(struct culler *c, struct cull_need *need)
+/* What was asked for is over when there is enough, or nothing more to take; also while the limits
+ * want culling for themselves. */
+static void finish_asked(struct culler *c)
 {
 	uint64_t avail = avail_bytes(c);
+	struct culler_request *rq = c->asked;
 
+	if (!rq || (avail < rq->bytes && (!c->asked_is_tried || c->cull.phase != CULLER_RESTING)))
+		return;
+	c->asked = NULL;
+	rq->freed_bytes = c->cull.total.freed_bytes - c->asked_start_freed;
+	rq->n_objects = c->cull.total.n_freed - rq->n_objects;
+	finish(c, rq, avail >= rq->bytes ? 0 : -ENOSPC);
+}
+
+static bool asked_need(struct culler *c, struct cull_need *need)
+{
 	if (!c->asked)
 		return false;
-	if (avail >= c->asked->bytes || c->cull.phase == CULLER_RESTING) {
-		struct culler_request *rq = c->asked;
-
-		c->asked = NULL;
-		rq->freed_bytes = c->cull.total.freed_bytes - c->asked_start_freed;
-		rq->n_objects = c->cull.total.n_freed - rq->n_objects;
-		finish(c, rq, avail >= rq->bytes ? 0 : -ENOSPC);
-		return false;
-	}
 	need->is_wanted = true;
 	need->reason = "asked";
-	need->deficit_bytes = c->asked->bytes - avail;
+	need->deficit_bytes = c->asked->bytes - avail_bytes(c);
 	need->deficit_files = 0;
 	return true;
 }
@@ -397,6 +402,7 @@ static struct cull_need compute_need(
 		}
 		return need;
 	}
+	finish_asked(c);
 	need.is_wanted = v->is_culling && (!c->is_dead || c->cull.n_sources > 1);
 	set_deficit(c, cfg, &need);
 	c->was_wanted = need.is_wanted;
@@ -857,6 +863,8 @@ static void serve_requests(struct culler *c)
 		switch (rq->kind) {
 		case CULLER_REQ_FREE:
 			c->asked = rq;
+			c->asked_is_tried = false;
+			c->is_woken = true;
 			c->asked_start_freed = c->cull.total.freed_bytes;
 			rq->n_objects = c->cull.total.n_freed;
 			break;
@@ -967,6 +975,7 @@ static uint64_t turn(struct culler *c, const struct culler_config *cfg)
 		if (verdict != CULL_AGAIN || now - c->looked_ns > LOOK_NS || atomic_load(&c->stop))
 			break;
 	}
+	c->asked_is_tried = true;
 	freed = c->cull.total.freed_bytes - freed;
 	c->run_freed_bytes += freed;
 	c->freed_since_sync += freed;
@@ -978,6 +987,9 @@ static uint64_t turn(struct culler *c, const struct culler_config *cfg)
 	publish(c, &need);
 	report_trouble(c, now);
 	if (verdict != CULL_WAIT || c->is_preparing)
+		return 0;
+	/* somebody waits to hear that nothing more can go */
+	if (c->asked && c->cull.phase == CULLER_RESTING)
 		return 0;
 	if (c->is_dead && c->rebind_ns < now + TICK_NS)
 		wait = c->rebind_ns > now ? c->rebind_ns - now : 0;

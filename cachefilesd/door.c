@@ -35,7 +35,6 @@
 
 #define SECOND    1000000000ull
 #define N_WORKERS 2
-#define GRACE     (10 * SECOND)
 #define STUCK     (600 * SECOND)
 #define LINES_MAX 100000
 
@@ -73,7 +72,7 @@ static void depot_settings(const struct config *cfg, struct depot_settings *s)
 		.max_age_ns = cfg->tasks_max_age_ns,
 		.pins_max_pct = cfg->pins_max_pct,
 		.pins_uid_max_pct = cfg->pins_uid_max_pct,
-		.grace_ns = GRACE,
+		.grace_ns = cfg->grace_ns,
 		.verity = cfg->fsverity};
 }
 

@@ -126,3 +126,10 @@ $(call program,tests/rpc_echo,tests/interop/rpc_echo.c,rpc common,$(LIBS_NET))
 
 endef
 tests: $(B)/tests/rpc_echo
+
+# a client of the piece store, with the oracle of the crash tests
+define MODULE_RULES +=
+$(call program,tests/bin/storetool,tests/storetool/storetool.c,storeapi common,-lxxhash -lcrypto -lz $(LIBS_ISAL))
+
+endef
+tests: $(B)/tests/bin/storetool
