@@ -49,13 +49,22 @@ watcher() # is the cache ever gone?
 	done
 }
 
+# shellcheck disable=SC2317 # called by wait_for
+two_processes()
+{
+	# shellcheck disable=SC2046
+	set -- $(pidof cachefilesd)
+	[ $# -ge 2 ]
+}
+
 killer()
 {
 	local i
 	for i in $(seq 1 "$kills"); do
 		[ -e /tmp/over ] && break
-		usleep $((RANDOM * 20 + 100000))
-		# one of the two processes of ours; both at once would be an orderly way to lose the cache
+		usleep $((RANDOM * 20))
+		# one of the two processes of ours; nobody can survive both at once
+		wait_for 20 two_processes || break
 		# shellcheck disable=SC2046
 		set -- $(pidof cachefilesd)
 		shift $((RANDOM % ($# > 0 ? $# : 1)))
@@ -69,7 +78,7 @@ watcher &
 dd if=/dev/urandom of=/tmp/block bs=64k count=16 2>/dev/null
 began=$(date +%s)
 end=$((began + seconds))
-[ "$kills" -gt 0 ] && end=$((began + 3600))
+[ "$kills" -gt 0 ] && end=$((began + seconds + kills * 3))
 n=0
 errors=0
 wrong=0
@@ -85,7 +94,8 @@ while [ "$(date +%s)" -lt "$end" ]; do
 	[ $old -gt 0 ] && rm -f "/export/n$old"
 	pause=$((began * 1000000 + n * 1000000 / rate - ${EPOCHREALTIME/./}))
 	[ $pause -gt 0 ] && usleep $pause
-	[ "$kills" -gt 0 ] && [ "$(cat /tmp/kills 2>/dev/null || echo 0)" -ge "$kills" ] && break
+	[ "$kills" -gt 0 ] && [ "$(date +%s)" -ge $((began + seconds)) ] &&
+		[ "$(cat /tmp/kills 2>/dev/null || echo 0)" -ge "$kills" ] && break
 done
 touch /tmp/over
 took=$(($(date +%s) - began))
