@@ -139,7 +139,7 @@ int log_level(void)
 
 bool log_enabled(int level)
 {
-	return level <= log_state.level;
+	return level <= log_state.level && log_state.sink != LOG_SINK_NONE;
 }
 
 int log_level_parse(const char *text)

@@ -16,7 +16,7 @@
 #include <stdint.h>
 #include <syslog.h> /* LOG_ERR … LOG_DEBUG */
 
-enum log_sink { LOG_SINK_STDERR, LOG_SINK_SYSLOG, LOG_SINK_FILE };
+enum log_sink { LOG_SINK_STDERR, LOG_SINK_SYSLOG, LOG_SINK_FILE, LOG_SINK_NONE };
 
 struct log_site {
 	uint64_t window_start_ns;

@@ -87,10 +87,7 @@ void logs_open(const char *dir, uint64_t max_files, int level, bool console)
 	if (r < 0 || !*dir) {
 		/* standard error is not for the log, unless --console asks for it */
 		log_also_stderr(false);
-		if (console)
-			log_open(LOG_SINK_STDERR, "dfcache", NULL);
-		else
-			log_open(LOG_SINK_FILE, "dfcache", "/dev/null");
+		log_open(console ? LOG_SINK_STDERR : LOG_SINK_NONE, "dfcache", NULL);
 	}
 	if (r < 0)
 		fprintf(stderr,
