@@ -52,17 +52,19 @@ nothing_left()
 @test "stopped in the middle, it leaves nothing" {
 	local signal log=$BATS_TEST_TMPDIR/log
 	for signal in INT TERM HUP; do
-		demo --dir "$dir" --size 100000000 >"$log" 2>&1 &
+		"$TOP/scripts/demo" --bin "$BUILD/bin" --dir "$dir" --size 100000000 >"$log" 2>&1 &
 		pid=$!
 		for _ in {1..600}; do
-			grep -q "all nodes answer" "$log" && break
+			grep -qs "all nodes answer" "$log" && break
 			sleep 0.05
 		done
 		grep -q "all nodes answer" "$log"
 		kill -s "$signal" "$pid" || true
 		# a background job of a shell without job control ignores INT: then it is ended by TERM
 		[ "$signal" != INT ] || kill -TERM "$pid" 2>/dev/null || true
-		run ! wait "$pid"
+		status=0
+		wait "$pid" || status=$?
+		[ "$status" != 0 ]
 		nothing_left
 	done
 }
