@@ -86,8 +86,8 @@ static bool get_text(const uint8_t *p, size_t n, char *out, size_t cap)
 {
 	if (n >= cap || !utf8_valid(p, n) || memchr(p, 0, n))
 		return false;
+	memset(out, 0, cap); /* a key may come twice, a longer text before a shorter */
 	memcpy(out, p, n);
-	out[n] = 0;
 	return true;
 }
 

@@ -122,7 +122,7 @@ node_start() # I [S.KEY=V...]
 	local i=$1
 	shift
 	node_write_config "$i"
-	node_start_store "$i"
+	node_start_store "$i" || return 1
 	node_start_peer "$i" "$@"
 }
 
