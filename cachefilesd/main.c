@@ -36,6 +36,7 @@ struct daemon {
 	bool is_replacement; /* a new holder, started by a worker that lost its own */
 	struct config cfg; /* in force */
 	char *config_path; /* absolute: the working directory is / later */
+	char *pidfile; /* as opt.pidfile, absolute */
 	char *dir; /* absolute */
 	int dirfd;
 	int ready_fd; /* tells the foreground process that we run; -1 = none */
@@ -332,7 +333,7 @@ static int prepare(struct daemon *d)
 		say_errno("Unable to resolve", d->opt.config, errno);
 		return EXIT_OS;
 	}
-	d->opt.pidfile = absolute;
+	d->opt.pidfile = d->pidfile = absolute;
 	rc = open_dir(d);
 	if (rc) {
 		log_err("%s:%u:Can't confirm cache location: errno %d (%s)", d->opt.config,
@@ -404,6 +405,7 @@ int main(int argc, char **argv)
 		rc = holder_run(argv, choose_holder(&d), worker, &d);
 	config_fini(&d.cfg);
 	free(d.config_path);
+	free(d.pidfile);
 	free(d.dir);
 	fd_close(d.dirfd);
 	return rc;
