@@ -12,6 +12,7 @@
 #define NAME_LOST    0u
 #define UNIT         8
 #define HEAP_WIDTH   4
+#define SORT_SMALL   12
 #define WINDOW_MIN   64
 #define WINDOW_MAX   (1u << 18)
 #define NAME_TYPICAL 48 /* bytes that a name takes; a wrong guess costs only another window */
@@ -129,9 +130,12 @@ static void *map_pages(size_t n)
 	return p;
 }
 
-static size_t entries_size(const struct lru *l)
+/* The first entry lies at the end of a cache line, so that the four children of a node share one. */
+#define ENTRIES_OFFSET (64 - sizeof(struct lru_entry))
+
+static size_t map_size(const struct lru *l)
 {
-	return l->cap * sizeof(struct lru_entry);
+	return ENTRIES_OFFSET + l->cap * sizeof(struct lru_entry);
 }
 
 int lru_init(struct lru *l, size_t cap, size_t name_budget)
@@ -142,20 +146,21 @@ int lru_init(struct lru *l, size_t cap, size_t name_budget)
 	l->arena_size = cap * budget + cap * budget / 16 + UNIT;
 	if (l->arena_size < (size_t)16 * LRU_N_CLASSES * UNIT)
 		l->arena_size = (size_t)16 * LRU_N_CLASSES * UNIT;
-	l->entries = map_pages(entries_size(l));
+	l->map = map_pages(map_size(l));
 	l->arena = map_pages(l->arena_size);
-	if (!l->entries || !l->arena) {
+	if (!l->map || !l->arena) {
 		lru_fini(l);
 		return -ENOMEM;
 	}
+	l->entries = (struct lru_entry *)((char *)l->map + ENTRIES_OFFSET);
 	lru_reset(l);
 	return 0;
 }
 
 void lru_fini(struct lru *l)
 {
-	if (l->entries)
-		munmap(l->entries, entries_size(l));
+	if (l->map)
+		munmap(l->map, map_size(l));
 	if (l->arena)
 		munmap(l->arena, l->arena_size);
 	window_drop(l);
@@ -165,7 +170,7 @@ void lru_fini(struct lru *l)
 void lru_reset(struct lru *l)
 {
 	if (l->n || l->head)
-		madvise(l->entries, entries_size(l), MADV_DONTNEED);
+		madvise(l->map, map_size(l), MADV_DONTNEED);
 	if (l->arena_used)
 		madvise(l->arena, l->arena_size, MADV_DONTNEED);
 	window_drop(l);
@@ -195,17 +200,56 @@ static void sift_down(struct lru_entry *v, size_t n, size_t i, struct lru_entry 
 	v[i] = e;
 }
 
-static void sift_up(struct lru_entry *v, size_t i, struct lru_entry e)
+static void make_heap(struct lru_entry *v, size_t n)
 {
-	while (i) {
-		size_t parent = (i - 1) / HEAP_WIDTH;
+	for (size_t i = n > 1 ? (n - 2) / HEAP_WIDTH + 1 : 0; i--;)
+		sift_down(v, n, i, v[i]);
+}
 
-		if (v[parent].used_ns >= e.used_ns)
-			break;
-		v[i] = v[parent];
-		i = parent;
+/* Ascending, in place (qsort would take as much memory again). Quicksort; where it does not halve,
+ * the heap takes over. */
+static void sort(struct lru_entry *v, size_t n, unsigned depth)
+{
+	while (n > SORT_SMALL) {
+		uint64_t a = v[0].used_ns, b = v[n / 2].used_ns, c = v[n - 1].used_ns, pivot;
+		size_t i = 0, j = n - 1;
+
+		if (!depth--) {
+			make_heap(v, n);
+			for (; n > 1; n--) {
+				struct lru_entry last = v[n - 1];
+
+				v[n - 1] = v[0];
+				sift_down(v, n - 1, 0, last);
+			}
+			return;
+		}
+		pivot = a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
+		for (;; i++, j--) { /* Hoare: i stops at or after, j at or before the pivot */
+			struct lru_entry t;
+
+			while (v[i].used_ns < pivot)
+				i++;
+			while (v[j].used_ns > pivot)
+				j--;
+			if (i >= j)
+				break;
+			t = v[i];
+			v[i] = v[j];
+			v[j] = t;
+		}
+		sort(v, j + 1, depth);
+		v += j + 1;
+		n -= j + 1;
 	}
-	v[i] = e;
+	for (size_t i = 1; i < n; i++) {
+		struct lru_entry e = v[i];
+		size_t j = i;
+
+		for (; j && v[j - 1].used_ns > e.used_ns; j--)
+			v[j] = v[j - 1];
+		v[j] = e;
+	}
 }
 
 static void turn_away(struct lru *l, uint64_t used_ns)
@@ -235,19 +279,19 @@ enum lru_result lru_offer(
 		return LRU_KEPT;
 	}
 	e.name = name_store(l, name, fill_limit(l));
-	sift_up(l->entries, l->n++, e);
+	l->entries[l->n++] = e;
+	if (l->n == l->cap)
+		make_heap(l->entries, l->n);
 	return LRU_KEPT;
 }
 
 void lru_seal(struct lru *l)
 {
-	/* take the newest off the heap and put it behind: ascending order in place */
-	for (size_t n = l->n; n > 1; n--) {
-		struct lru_entry last = l->entries[n - 1];
+	unsigned depth = 4;
 
-		l->entries[n - 1] = l->entries[0];
-		sift_down(l->entries, n - 1, 0, last);
-	}
+	for (size_t n = l->n; n; n /= 2)
+		depth += 2;
+	sort(l->entries, l->n, depth);
 	l->head = 0;
 	l->is_sealed = true;
 }

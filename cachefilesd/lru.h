@@ -2,8 +2,8 @@
 /* lru.h — the oldest candidates of one scan, in bounded memory.
  *
  * Pure: no I/O, no clock, not thread-safe. kernel_source.c owns one: offer … while the scan runs,
- * seal once, then peek and pop from the oldest. While filling it is a max-heap of 16-byte entries
- * (four children a node: one cache line), sealed by one sort in place.
+ * seal once, then peek and pop from the oldest. Full, it is a max-heap of 16-byte entries (four
+ * children a node: one cache line); sealed by one sort in place.
  *
  * An entry is {time, directory, name}. Names live in an arena with a fixed budget. When it is
  * full, an entry keeps only a hash of its name and the owner finds the name again with one readdir
@@ -38,9 +38,10 @@ struct lru_window_slot {
 #define LRU_N_CLASSES 33 /* arena blocks of 8 to 264 bytes */
 
 struct lru {
-	struct lru_entry *entries; /* owned; [head, head + n) */
+	void *map; /* owned */
+	struct lru_entry *entries; /* in it; [head, head + n) */
 	size_t cap, n, head;
-	bool is_sealed;
+	bool is_sealed; /* before: a heap as soon as it is full */
 	uint64_t cutoff_ns; /* oldest time ever turned away; UINT64_MAX = nothing was */
 	uint8_t *arena; /* owned */
 	size_t arena_size, arena_used, arena_live; /* bytes: in all, ever given out, in names now */

@@ -6,32 +6,28 @@
 
 /* One row per first letter that the kernel has ever used (fs/cachefiles/key.c). */
 static const struct {
-	char letter;
-	enum objname_kind kind;
-	bool may_be_file, may_be_dir;
-} letters[] = {
-	{'I', OBJNAME_INDEX, false, true},
-	{'J', OBJNAME_INDEX, false, true},
-	{'@', OBJNAME_INTERMEDIATE, false, true},
-	{'+', OBJNAME_INTERMEDIATE, false, true},
-	{'D', OBJNAME_OBJECT, true, true},
-	{'E', OBJNAME_OBJECT, true, true},
-	{'S', OBJNAME_OBJECT, true, true},
-	{'T', OBJNAME_OBJECT, true, true},
+	enum objname_kind kind; /* 0 = OBJNAME_SKIP: no such letter */
+	bool may_be_file;
+} letters[256] = {
+	['I'] = {OBJNAME_INDEX, false},
+	['J'] = {OBJNAME_INDEX, false},
+	['@'] = {OBJNAME_INTERMEDIATE, false},
+	['+'] = {OBJNAME_INTERMEDIATE, false},
+	['D'] = {OBJNAME_OBJECT, true},
+	['E'] = {OBJNAME_OBJECT, true},
+	['S'] = {OBJNAME_OBJECT, true},
+	['T'] = {OBJNAME_OBJECT, true},
 };
 
 enum objname_kind objname_classify(const char *name, enum objname_type type)
 {
-	if (name[0] == '.' && (!name[1] || (name[1] == '.' && !name[2])))
+	unsigned char first = (unsigned char)name[0];
+
+	if (letters[first].kind != OBJNAME_SKIP &&
+		(type == OBJNAME_DIR || (type == OBJNAME_REG && letters[first].may_be_file)))
+		return letters[first].kind;
+	if (first == '.' && (!name[1] || (name[1] == '.' && !name[2])))
 		return OBJNAME_SKIP;
-	for (size_t i = 0; i < sizeof(letters) / sizeof(letters[0]); i++) {
-		if (letters[i].letter != name[0])
-			continue;
-		if ((type == OBJNAME_REG && letters[i].may_be_file) ||
-			(type == OBJNAME_DIR && letters[i].may_be_dir))
-			return letters[i].kind;
-		break;
-	}
 	return OBJNAME_ALIEN;
 }
 

@@ -110,6 +110,12 @@ tests: $(B)/tests/bin/fakedev
 $(B)/tests/test_kcache $(B)/tests/test_culler: | $(B)/tests/bin/fakedev
 endif
 
+define MODULE_RULES +=
+$(call program,tests/bin/scan_bench,tests/bench/scan_bench.c,cachefilesd storeapi common,$(LIBS_CACHEFILESD))
+
+endef
+tests: $(B)/tests/bin/scan_bench
+
 # tools that the scripts use, each one file and libc alone
 TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))
 define MODULE_RULES +=

@@ -753,6 +753,7 @@ int main(int argc, char **argv)
 		fuse_remove_signal_handlers(se);
 	}
 	fuse_session_destroy(se);
+	fuse_opt_free_args(&args);
 	free(dev.in_use);
 	return r;
 }
