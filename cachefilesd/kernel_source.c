@@ -564,8 +564,8 @@ int kernel_source_list(int cache_fd, size_t max, const atomic_bool *stop,
 	struct listing l = {.cache_fd = cache_fd};
 	int r;
 
-	if (!max || max > 1u << 20)
-		max = 1u << 20;
+	if (!max || max > KERNEL_SOURCE_LIST_MAX)
+		max = KERNEL_SOURCE_LIST_MAX;
 	r = dirnode_init(&l.nodes);
 	if (r < 0)
 		return r;

@@ -66,8 +66,10 @@ static inline size_t kernel_source_count(const struct kernel_source *ks)
 	return ks->lru.is_sealed ? ks->lru.n : 0;
 }
 
-/* kernel_source_list - dry run in the order of culling, at most 2^20 objects, with tables of its own: may run on
- * any thread; @cache_fd is the cache directory. Returns 0, -ECANCELED (@stop was set), -errno. */
+#define KERNEL_SOURCE_LIST_MAX (1u << 18)
+/* kernel_source_list - dry run: up to @max objects (at most KERNEL_SOURCE_LIST_MAX) in the order of
+ * culling, with tables of its own, so it may run on any thread. @cache_fd is the cache directory.
+ * 0, -ECANCELED (@stop, which may be NULL, became true) or -errno. */
 int kernel_source_list(int cache_fd, size_t max, const atomic_bool *stop,
 	bool (*emit)(void *arg, uint64_t used_ns, uint64_t bytes, const char *label), void *arg);
 

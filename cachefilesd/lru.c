@@ -6,10 +6,14 @@
 #include <string.h>
 #include <sys/mman.h>
 
-/* entry.name: the high bit marks a hash of 31 bits, otherwise it is a place in the arena in units
- * of 8 bytes; unit 0 is never given out, it stands for "there is no such name any more". */
+/* entry.name: the high bit marks a hash of 31 bits. Otherwise it is a place in the arena, in units of
+ * 8 bytes, and above that the length in units, so that dropping a name does not touch its memory.
+ * Unit 0 is never given out, it stands for "there is no such name any more". */
 #define NAME_IS_HASH 0x80000000u
 #define NAME_LOST    0u
+#define PLACE_BITS   25
+#define PLACE_MASK   ((1u << PLACE_BITS) - 1)
+#define ARENA_MAX    ((size_t)UNIT << PLACE_BITS)
 #define UNIT         8
 #define HEAP_WIDTH   4
 #define SORT_SMALL   12
@@ -31,9 +35,10 @@ static size_t units_of(const char *name)
 	return (strlen(name) + UNIT) / UNIT; /* with the NUL, rounded up */
 }
 
+/* @place may be an entry's name */
 static char *arena_at(const struct lru *l, uint32_t place)
 {
-	return (char *)l->arena + (size_t)place * UNIT;
+	return (char *)l->arena + (size_t)(place & PLACE_MASK) * UNIT;
 }
 
 /* A free block begins with the place of the next one in its class. */
@@ -90,7 +95,7 @@ static uint32_t name_store(struct lru *l, const char *name, size_t limit)
 		return name_hash(name);
 	memcpy(arena_at(l, place), name, strlen(name) + 1);
 	l->arena_live += units * UNIT;
-	return place;
+	return place | (uint32_t)units << PLACE_BITS;
 }
 
 static void name_drop(struct lru *l, uint32_t name)
@@ -99,8 +104,8 @@ static void name_drop(struct lru *l, uint32_t name)
 
 	if (name & NAME_IS_HASH || name == NAME_LOST)
 		return;
-	units = units_of(arena_at(l, name));
-	arena_push(l, name, units);
+	units = name >> PLACE_BITS;
+	arena_push(l, name & PLACE_MASK, units);
 	l->arena_live -= units * UNIT;
 }
 
@@ -146,6 +151,8 @@ int lru_init(struct lru *l, size_t cap, size_t name_budget)
 	l->arena_size = cap * budget + cap * budget / 16 + UNIT;
 	if (l->arena_size < (size_t)16 * LRU_N_CLASSES * UNIT)
 		l->arena_size = (size_t)16 * LRU_N_CLASSES * UNIT;
+	if (l->arena_size > ARENA_MAX)
+		l->arena_size = ARENA_MAX;
 	l->map = map_pages(map_size(l));
 	l->arena = map_pages(l->arena_size);
 	if (!l->map || !l->arena) {
