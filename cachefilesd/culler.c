@@ -693,8 +693,13 @@ static void rebind(struct culler *c, uint64_t now)
 			kcache_fini(&c->kc);
 	}
 	if (r < 0) {
-		snprintf(c->rebind_reason, sizeof(c->rebind_reason), "%s",
-			*reason ? reason : strerror(-r));
+		if (!*reason)
+			snprintf(reason, sizeof(reason), "%s", strerror(-r));
+		if (strcmp(reason, c->rebind_reason))
+			log_warning(
+				"cull: the cache cannot be bound again, will be tried again: %s",
+				reason);
+		memcpy(c->rebind_reason, reason, sizeof(reason));
 		c->rebind_ns = clock_ns(CLOCK_MONOTONIC) + c->rebind_pause_ns;
 		c->rebind_pause_ns = c->rebind_pause_ns * 2 < REBIND_MAX_NS ? c->rebind_pause_ns * 2
 									    : REBIND_MAX_NS;

@@ -441,13 +441,14 @@ static void keep_while_worker_lives(struct keeper *k)
 	}
 }
 
-/* How did it end? Exit status, or 128 + signal. */
+/* How did it end? Exit status, or 128 + signal; of a worker that is not our child we know only
+ * what it said itself. */
 static int reap_worker(struct keeper *k)
 {
 	int status;
 
 	if (!k->is_parent)
-		return k->has_status ? k->status : 1;
+		return k->has_status ? k->status : 255;
 	while (waitpid(k->worker, &status, 0) < 0)
 		if (errno != EINTR)
 			return 1;

@@ -115,7 +115,7 @@ static bool on_alien(void *arg, int dirfd, uint32_t dir, const char *name, bool 
 	char path[PATH_MAX];
 	int r;
 
-	if (!ks->may_remove_aliens || ks->is_dead)
+	if (ks->is_dead)
 		return false;
 	if (kcache_name_is_sendable(name))
 		r = cull_entry(ks, dirfd, name);
@@ -140,7 +140,7 @@ static bool on_empty(void *arg, int dirfd, uint32_t dir, const char *name, bool 
 	struct kernel_source *ks = arg;
 	bool is_gone;
 
-	if (!ks->may_remove_aliens || ks->is_dead)
+	if (ks->is_dead)
 		return false;
 	if (is_index) /* BUSY while its volume is live */
 		is_gone = cull_entry(ks, dirfd, name) == KCACHE_DONE;
@@ -426,7 +426,6 @@ static void op_begin(struct cull_source *s)
 	struct kernel_source *ks = of(s);
 
 	ks->is_exhausted = false;
-	ks->may_remove_aliens = true;
 	if (ks->in_pass && ks->lru.is_sealed && table_is_old(ks))
 		drop_table(ks);
 }

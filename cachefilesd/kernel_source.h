@@ -4,7 +4,8 @@
  * One scan fills the table with the oldest objects; then they are offered one by one. The table
  * outlives a cull run (objects used since are found out by recheck), until it is empty or old. A
  * table that was too small for all is followed by a pass over what is newer than it. Whether
- * an object is in use is not asked: the cull itself answers that.
+ * an object is in use is not asked: the cull itself answers that. Every scan also takes away what no
+ * kernel made, and directories of volumes that hold no object: by cull, so the kernel may refuse.
  * Created, called and freed on the culling thread.
  */
 #ifndef CACHEFILESD_KERNEL_SOURCE_H
@@ -34,7 +35,7 @@ struct kernel_source {
 	struct dirnodes nodes;
 	struct scan scan;
 	struct lru lru;
-	bool use_mtime, may_remove_aliens;
+	bool use_mtime;
 	bool is_exhausted; /* everything was offered since the last begin() */
 	bool is_dead; /* a command failed and the cache turned out to be dead */
 	bool in_pass; /* a pass over the tree is under way or is being offered */

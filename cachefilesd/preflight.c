@@ -126,7 +126,8 @@ static int check_space(int fd, const struct kcache_config *cfg, char *reason)
 	return 0;
 }
 
-/* A daemon that erases what it does not recognise must not be let loose on somebody's files. */
+/* A daemon that erases what it does not recognise must not be let loose on somebody's files. Where
+ * there is a graveyard, a cache was bound before, and what is odd in it is rubbish. */
 static int check_foreign(int fd, const struct kcache_config *cfg, char *reason)
 {
 	_cleanup_dir_ DIR *d = NULL;
@@ -136,7 +137,8 @@ static int check_foreign(int fd, const struct kcache_config *cfg, char *reason)
 	struct stat st;
 	int cache;
 
-	if (fstatat(fd, "cache", &st, AT_SYMLINK_NOFOLLOW) < 0)
+	if (fstatat(fd, "cache", &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+		faccessat(fd, "graveyard", F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		return 0;
 	if (!S_ISDIR(st.st_mode))
 		return complain(
@@ -171,7 +173,7 @@ static int check_foreign(int fd, const struct kcache_config *cfg, char *reason)
 	return complain(reason, -ENOTEMPTY,
 		"dir %s: 'cache' in it holds mostly files that no kernel put there (%u of %u, for "
 		"example '%s'), and a cache daemon deletes those: is this the right directory? "
-		"(move them away)",
+		"(then move them away, or say allow_foreign)",
 		cfg->dir, n_foreign, n, example);
 }
 
