@@ -67,7 +67,6 @@ sleep 1
 ok "idle, it hardly asks the kernel"
 counter_is violations 0 && counter_is inuse_commands "$(counter inuse_commands)"
 ok "every cull was asked from inside of the cache"
-stop_daemon
-[ $? = 0 ] && within 5 counter_is bound 0
+stop_daemon && within 5 counter_is bound 0
 ok "SIGTERM: exit 0, and the cache is withdrawn"
 finish
