@@ -177,6 +177,14 @@ static void flush(struct conn *c)
 	}
 }
 
+void conn_leave(struct conn *c, const char *reason)
+{
+	h2_goaway(c->h2);
+	if (!c->is_lingering)
+		flush(c);
+	conn_close(c, reason);
+}
+
 /* settle - callbacks, output, and the timer, until nothing is left to do now */
 static void settle(struct conn *c)
 {

@@ -44,5 +44,8 @@ void conn_start(struct conn *c);
 void conn_wake(void *arg);
 /* conn_close - give the connection up; its calls end with this sentence; on_gone follows */
 void conn_close(struct conn *c, const char *reason);
+/* conn_leave - conn_close() of a connection without calls, with a GOAWAY before it if the socket takes
+ * it: the peer's next call goes to a new connection and is not lost */
+void conn_leave(struct conn *c, const char *reason);
 
 #endif

@@ -498,6 +498,11 @@ size_t h2_n_streams(const struct h2 *h)
 	return h->n_streams;
 }
 
+uint64_t h2_idle_since(const struct h2 *h)
+{
+	return h->idle_since;
+}
+
 bool h2_can_open(const struct h2 *h)
 {
 	uint32_t max = h->is_ready ? nghttp2_session_get_remote_settings(

@@ -135,6 +135,7 @@ bool h2_is_ready(const struct h2 *h); /* the peer's SETTINGS have arrived */
 bool h2_is_done(const struct h2 *h); /* dead, or drained and all written: close it */
 const char *h2_reason(const struct h2 *h); /* why it is dead or leaving; "" = no error */
 size_t h2_n_streams(const struct h2 *h);
+uint64_t h2_idle_since(const struct h2 *h); /* the last end of a call, or the beginning */
 bool h2_can_open(const struct h2 *h); /* a client may open one more stream now */
 void *h2_arg(const struct h2 *h);
 

@@ -32,6 +32,7 @@ struct watcher {
 
 struct health {
 	struct list names, watchers;
+	bool is_stopping;
 };
 
 static struct name *find(const struct health *h, const char *text)
@@ -49,7 +50,9 @@ static int status_of(const struct health *h, const char *text)
 {
 	const struct name *n = find(h, text);
 
-	return !n ? (int)NO_SUCH : n->is_serving ? (int)SERVING : (int)NOT_SERVING;
+	if (!n)
+		return NO_SUCH;
+	return n->is_serving && !h->is_stopping ? SERVING : NOT_SERVING;
 }
 
 struct health *health_new(void)
@@ -60,6 +63,7 @@ struct health *health_new(void)
 		return NULL;
 	list_init(&h->names);
 	list_init(&h->watchers);
+	h->is_stopping = false;
 	return health_set(h, "", true) ? health_free(h) : h;
 }
 
@@ -115,6 +119,17 @@ int health_set(struct health *h, const char *text, bool is_serving)
 	return 0;
 }
 
+void health_stop(struct health *h)
+{
+	h->is_stopping = true;
+	list_for_each (it, &h->watchers) {
+		struct watcher *w = list_entry(it, struct watcher, link);
+
+		tell(h, w);
+		rpc_call_finish(w->call, RPC_UNAVAILABLE, "the server is stopping");
+	}
+}
+
 /* requested - name in the request, to be freed; NULL: the call has been finished with an error */
 static char *requested(struct rpc_call *call, const uint8_t *p, size_t n)
 {
@@ -167,6 +182,8 @@ static void on_watch(struct rpc_call *call, void *service, const uint8_t *p, siz
 	rpc_call_set_data(call, w);
 	list_push(&h->watchers, &w->link);
 	tell(h, w);
+	if (h->is_stopping)
+		rpc_call_finish(call, RPC_UNAVAILABLE, "the server is stopping");
 }
 
 static void on_watch_end(struct rpc_call *call, void *service, bool finished)

@@ -19,6 +19,9 @@ struct health *health_new(void); /* NULL: out of memory. The empty name serves f
 struct health *health_free(struct health *h);
 /* health_set - @name ("" = the server as a whole) serves, or not; 0 or -ENOMEM */
 int health_set(struct health *h, const char *name, bool is_serving);
+/* health_stop - before rpc_server_stop(): nothing serves any more, and watching calls, which would
+ * hold the server up, end */
+void health_stop(struct health *h);
 struct rpc_service health_service(struct health *h);
 
 #endif

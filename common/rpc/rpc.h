@@ -50,7 +50,7 @@ struct rpc_limits {
 	 * 96 MiB each */
 	size_t max_buffered_bytes;
 	size_t max_total_bytes; /* server: both, of all connections together; 256 MiB */
-	/* server: 256. One uid (unix, other than root and our own) or one address (TCP, other than
+	/* server: 256; for one more, that which is idle longest is closed. One uid (unix, other than root and our own) or one address (TCP, other than
 	 * loopback) gets at most half of them. */
 	unsigned max_connections;
 	unsigned max_calls; /* per connection: 100 */

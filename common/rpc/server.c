@@ -205,12 +205,6 @@ static bool is_within_quota(const struct rpc_server *s, const struct rpc_peer *p
 {
 	size_t n = 0;
 
-	if (s->n_conns >= s->limits.max_connections) {
-		LOG_LIMITED(LOG_WARNING,
-			"rpc: connection refused, %zu are open and that is the limit peer=%s",
-			s->n_conns, p->name);
-		return false;
-	}
 	list_for_each (it, &s->conns)
 		n += is_same_owner(p, &list_entry(it, struct server_conn, link)->peer);
 	if (n >= (s->limits.max_connections + 1) / 2) {
@@ -219,6 +213,28 @@ static bool is_within_quota(const struct rpc_server *s, const struct rpc_peer *p
 			p->name, n);
 		return false;
 	}
+	return true;
+}
+
+/* make_room - at the limit the connection that is idle longest goes; false: none is idle */
+static bool make_room(struct rpc_server *s, const struct rpc_peer *p)
+{
+	struct server_conn *oldest = NULL;
+
+	if (s->n_conns < s->limits.max_connections)
+		return true;
+	list_for_each (it, &s->conns) {
+		struct server_conn *sc = list_entry(it, struct server_conn, link);
+
+		if (!h2_n_streams(sc->c.h2) && !sc->c.is_closing &&
+			(!oldest || h2_idle_since(sc->c.h2) < h2_idle_since(oldest->c.h2)))
+			oldest = sc;
+	}
+	LOG_LIMITED(LOG_WARNING, "rpc: %zu connections are open and that is the limit; %s peer=%s",
+		s->n_conns, oldest ? "the one idle longest is closed" : "refused", p->name);
+	if (!oldest)
+		return false;
+	conn_leave(&oldest->c, "another peer needs the connection");
 	return true;
 }
 
@@ -231,7 +247,8 @@ static void serve(struct rpc_server *s, int fd)
 	if (!sc)
 		goto refuse;
 	fill_peer(&sc->peer, fd);
-	if (!is_within_quota(s, &sc->peer) || (s->gate && !s->gate(s->gate_arg, &sc->peer)))
+	if (!is_within_quota(s, &sc->peer) || (s->gate && !s->gate(s->gate_arg, &sc->peer)) ||
+		!make_room(s, &sc->peer))
 		goto refuse;
 	conn_init(&sc->c, s->loop, fd);
 	sc->c.is_unix = sc->peer.is_unix;

@@ -883,6 +883,25 @@ static void serves_health(void **state)
 	buf_fini(&watch.last);
 }
 
+static void stopping_ends_health_watches(void **state)
+{
+	struct env *e = *state;
+	struct got watch = {0};
+	uint64_t t = now_ns();
+
+	rpc_unary(e->ch, "/grpc.health.v1.Health/Watch", "", 0, 0, &handlers, &watch);
+	RUN_UNTIL(e->l, watch.n_messages == 1);
+	health_stop(e->health);
+	stop_server(e, TEST_WAIT);
+	assert_true(now_ns() - t < TEST_WAIT / 2);
+	RUN_UNTIL(e->l, watch.n_done);
+	assert_int_equal(watch.status, RPC_UNAVAILABLE);
+	assert_string_equal(watch.message, "the server is stopping");
+	assert_int_equal(watch.n_messages, 2);
+	assert_memory_equal(watch.last.data, "\x08\x02", 2);
+	buf_fini(&watch.last);
+}
+
 /* the peer is another process that is killed while calls run */
 static void survives_the_death_of_a_client(void **state)
 {
@@ -957,12 +976,11 @@ static void survives_the_death_of_a_server(void **state)
 	(void)c;
 }
 
-/* one uid, other than root and our own, cannot take all connections: seen from a TCP peer that is
- * not loopback only by the gate, so here the total limit */
+/* at the limit an idle connection makes room; one with calls does not */
 static void limits_connections(void **state)
 {
 	struct env *e = *state;
-	struct got g[3] = {{0}};
+	struct got g[3] = {{0}}, held[2] = {{0}};
 	struct rpc_channel *ch[3];
 
 	stop_server(e, TEST_WAIT);
@@ -972,16 +990,120 @@ static void limits_connections(void **state)
 		ch[i] = new_channel(e, NULL);
 		rpc_unary(ch[i], "/t.T/Echo", "x", 1, TEST_WAIT, &handlers, &g[i]);
 		RUN_UNTIL(e->l, g[i].n_done);
+		assert_int_equal(g[i].status, RPC_OK);
 	}
-	assert_int_equal(g[0].status, RPC_OK);
-	assert_int_equal(g[1].status, RPC_OK);
-	assert_int_equal(g[2].status, RPC_UNAVAILABLE);
-	rpc_channel_free(ch[0]);
-	RUN_UNTIL(e->l, rpc_server_n_connections(e->server) < 2);
-	for (int i = 0; i < 3; i++)
+	RUN_UNTIL(e->l, rpc_server_n_connections(e->server) == 2);
+	RUN_UNTIL(e->l, !rpc_channel_is_connected(ch[0]));
+	assert_true(rpc_channel_is_connected(ch[1]));
+	for (int i = 0; i < 2; i++) {
+		e->svc.held = NULL;
+		rpc_unary(ch[i + 1], "/t.T/Hold", "x", 1, 0, &handlers, &held[i]);
+		RUN_UNTIL(e->l, e->svc.held);
+	}
+	g[0].n_done = 0;
+	rpc_unary(ch[0], "/t.T/Echo", "x", 1, TEST_WAIT, &handlers, &g[0]);
+	RUN_UNTIL(e->l, g[0].n_done);
+	assert_int_equal(g[0].status, RPC_UNAVAILABLE);
+	assert_int_equal(held[0].n_done + held[1].n_done, 0);
+	for (int i = 0; i < 3; i++) {
 		buf_fini(&g[i].last);
-	rpc_channel_free(ch[1]);
-	rpc_channel_free(ch[2]);
+		rpc_channel_free(ch[i]);
+	}
+	RUN_UNTIL(e->l, held[0].n_done && held[1].n_done);
+}
+
+/* a user other than root and ourselves gets half of the connections */
+static void one_user_gets_half(void **state)
+{
+	struct env *e = *state;
+	struct got g = {0};
+	int report[2], n = -1;
+	pid_t pid;
+
+	if (e->is_tcp)
+		return; /* loopback addresses have no share */
+	if (getuid()) {
+		print_message("only root can play another user\n");
+		skip();
+	}
+	stop_server(e, TEST_WAIT);
+	e->limits.max_connections = 8;
+	start_server(e);
+	assert_int_equal(chmod(e->path, 0666), 0);
+	assert_int_equal(chmod(e->dir, 0755), 0);
+	assert_int_equal(pipe(report), 0);
+	pid = fork();
+	if (!pid) {
+		struct sockaddr_un un = {.sun_family = AF_UNIX};
+		int fd[6], n_open = 0;
+		char c;
+
+		strcpy(un.sun_path, e->path);
+		if (setgid(65534) || setuid(65534))
+			_exit(1);
+		for (int i = 0; i < 6; i++) {
+			fd[i] = socket(AF_UNIX, SOCK_STREAM, 0);
+			if (connect(fd[i], (struct sockaddr *)&un, sizeof(un)))
+				_exit(2);
+		}
+		/* those that live say SETTINGS, the others end */
+		for (int i = 0; i < 6; i++)
+			n_open += read(fd[i], &c, 1) == 1;
+		if (write(report[1], &n_open, sizeof(n_open)) != sizeof(n_open))
+			_exit(3);
+		pause();
+	}
+	assert_int_equal(fd_set_nonblock(report[0]), 0);
+	RUN_UNTIL(e->l, read(report[0], &n, sizeof(n)) == sizeof(n));
+	assert_int_equal(n, 4);
+	assert_int_equal(rpc_server_n_connections(e->server), 4);
+	call(e, "/t.T/Echo", "x", 1, &g); /* root still gets in */
+	assert_int_equal(g.status, RPC_OK);
+	kill(pid, SIGKILL);
+	waitpid(pid, NULL, 0);
+	buf_fini(&g.last);
+	close(report[0]);
+	close(report[1]);
+}
+
+static void listens_only_where_nobody_does(void **state)
+{
+	struct env *e = *state;
+	struct sockaddr_un un = {.sun_family = AF_UNIX};
+	char path[128], other[256];
+	struct stat st;
+	int fd;
+
+	snprintf(path, sizeof(path), "%s/x", e->dir);
+	/* somebody listens */
+	if (!e->is_tcp)
+		assert_int_equal(rpc_listen_unix(e->path, 0600, (gid_t)-1), -EADDRINUSE);
+	/* a file that is no socket is not touched */
+	fd = open(path, O_CREAT | O_WRONLY, 0600);
+	assert_true(fd >= 0);
+	close(fd);
+	assert_int_equal(rpc_listen_unix(path, 0600, (gid_t)-1), -EADDRINUSE);
+	assert_int_equal(unlink(path), 0);
+	/* a socket that nobody serves is replaced */
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	strcpy(un.sun_path, path);
+	assert_int_equal(bind(fd, (struct sockaddr *)&un, sizeof(un)), 0);
+	close(fd);
+	fd = rpc_listen_unix(path, 0620, getegid());
+	assert_true(fd >= 0);
+	assert_int_equal(stat(path, &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	assert_int_equal(st.st_mode & 07777, 0620);
+	close(fd);
+	unlink(path);
+	memset(other, 'x', sizeof(other));
+	other[sizeof(other) - 1] = 0;
+	assert_int_equal(rpc_listen_unix(other, 0600, (gid_t)-1), -ENAMETOOLONG);
+	snprintf(other, sizeof(other), "%s/no/such", e->dir);
+	assert_int_equal(rpc_listen_unix(other, 0600, (gid_t)-1), -ENOENT);
+	if (e->is_tcp)
+		assert_int_equal(
+			rpc_listen_tcp((struct sockaddr *)&e->addr, sizeof(e->addr)), -EADDRINUSE);
 }
 
 static void idle_connections_end(void **state)
@@ -1059,6 +1181,9 @@ static int run(const char *name)
 		ALL(survives_the_death_of_a_client),
 		ALL(survives_the_death_of_a_server),
 		ALL(limits_connections),
+		ALL(one_user_gets_half),
+		ALL(listens_only_where_nobody_does),
+		ALL(stopping_ends_health_watches),
 		ALL(idle_connections_end),
 		ALL(silent_connections_end),
 	};
