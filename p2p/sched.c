@@ -758,7 +758,7 @@ void sched_local_remove(struct sched *s, const char *id)
 {
 	if (!s->embedded)
 		return;
-	node_local_remove(&s->embedded->node, id, loop_now(s->loop));
+	node_local_remove(&s->embedded->node, id);
 	scheduler_step(s->embedded);
 }
 

@@ -39,7 +39,7 @@ static void say_task(struct node *n, const struct reg_host *h, const struct reg_
 	struct peer_link *l = peers_find_host(&n->peers, h->id);
 
 	if (h == n->self_host)
-		node_judge(n, t->id, &t->version, t->expires_ns, t->expiry_revision, now);
+		node_judge(n, t->id, &t->version, t->expires_ns, t->expiry_revision);
 	else if (reply && reply->n < INV_BATCH)
 		entry_of_task(t, now, &reply->entries[reply->n++]);
 	else if (l)
@@ -48,26 +48,42 @@ static void say_task(struct node *n, const struct reg_host *h, const struct reg_
 
 /* ---- the copy here ----------------------------------------------------------------------- */
 
-static void drop_here(struct node *n, struct inv_task *t, uint64_t generation,
-	enum scheduler_drop reason, const char *why, uint64_t now)
+static struct node_order *order(struct node *n, const char *id)
 {
-	char id[TASK_ID_SIZE];
+	struct node_order *o = calloc(1, sizeof(*o));
 
-	memcpy(id, t->id, sizeof(id));
-	node_local_remove(n, id, now); /* @t may be freed */
-	n->ops->local.drop(n->ops->local_arg, id, generation, reason, why);
+	if (!o) /* it is judged again when it is told again */
+		return NULL;
+	memcpy(o->id, id, strlen(id) + 1);
+	list_push(&n->orders, &o->link);
+	return o;
+}
+
+static void drop_here(struct node *n, struct inv_task *t, uint64_t generation,
+	enum scheduler_drop reason, const char *why)
+{
+	struct node_order *o = order(n, t->id);
+
+	if (!o)
+		return;
+	o->is_drop = true;
+	o->generation = generation;
+	o->reason = reason;
+	o->why = why;
+	node_local_remove(n, t->id);
 }
 
 void node_judge(struct node *n, const char *id, const struct reg_version *valid,
-	uint64_t expires_ns, uint64_t revision, uint64_t now)
+	uint64_t expires_ns, uint64_t revision)
 {
 	struct inv_task *t = inventory_find(&n->inv, id);
 	const struct reg_tombstone *d = registry_tombstone(&n->reg, id);
+	struct node_order *o;
 
 	if (!t || t->state == GONE)
 		return;
 	if (registry_covered(&n->reg, id, t->version.generation)) {
-		drop_here(n, t, d->generation, SCHEDULER_DROP_DELETED, "the task was deleted", now);
+		drop_here(n, t, d->generation, SCHEDULER_DROP_DELETED, "the task was deleted");
 		return;
 	}
 	if (!valid)
@@ -79,17 +95,13 @@ void node_judge(struct node *n, const char *id, const struct reg_version *valid,
 			id, (unsigned long long)t->version.generation,
 			(unsigned long long)valid->generation);
 		drop_here(n, t, t->version.generation, SCHEDULER_DROP_SUPERSEDED,
-			"a newer import of the same id with other content is valid", now);
+			"a newer import of the same id with other content is valid");
 		return;
 	}
-	if (revision > t->expiry_revision) {
+	if (revision > t->expiry_revision && (o = order(n, id))) {
+		o->expires_ns = t->expires_ns = expires_ns;
 		t->expiry_revision = revision;
-		t->expires_ns = expires_ns;
 		t->change++;
-		n->ops->local.set_expiry(n->ops->local_arg, id,
-			expires_ns == REG_NEVER ? REG_NEVER
-			: expires_ns > now      ? expires_ns - now
-						: 0);
 	}
 }
 
@@ -199,7 +211,7 @@ static void merge_expiry(struct node *n, struct reg_host *h, struct reg_task *t,
 	if (e->expiry_revision > t->expiry_revision) {
 		t->expiry_revision = e->expiry_revision;
 		(void)registry_task_set_expiry(&n->reg, t, entry_expires(e, now));
-		node_tell_holders(n, t, now);
+		node_tell_holders(n, t);
 	} else if (e->expiry_revision < t->expiry_revision) {
 		say_task(n, h, t, reply, now);
 	}
@@ -222,7 +234,7 @@ static void claim_deleted(struct node *n, const inv_entry *e, uint64_t now)
 		node_copies_end(n, RPC_NOT_FOUND, "the task was deleted");
 		registry_task_free(&n->reg, t);
 	}
-	node_judge(n, e->id, NULL, 0, 0, now);
+	node_judge(n, e->id, NULL, 0, 0);
 }
 
 /* what is valid for the id, without a copy */
@@ -249,7 +261,7 @@ static void claim_fact(struct node *n, const inv_entry *e, struct node_reply *re
 		t->expiry_revision = e->expiry_revision;
 		(void)registry_task_set_expiry(&n->reg, t, entry_expires(e, now));
 	}
-	node_judge(n, e->id, &v, entry_expires(e, now), e->expiry_revision, now);
+	node_judge(n, e->id, &v, entry_expires(e, now), e->expiry_revision);
 }
 
 static void claim_gone(struct node *n, struct reg_host *h, const inv_entry *e, uint64_t now)
@@ -294,7 +306,7 @@ static void claim_copy(struct node *n, struct reg_host *h, const inv_entry *e,
 
 	if (registry_covered(&n->reg, e->id, e->generation)) {
 		if (h == n->self_host)
-			node_judge(n, e->id, NULL, 0, 0, now);
+			node_judge(n, e->id, NULL, 0, 0);
 		else
 			say_tombstone(n, h, e->id, reply, now);
 		return;

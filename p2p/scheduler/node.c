@@ -114,7 +114,7 @@ void node_tell_all(struct node *n, const char *id)
 	}
 }
 
-void node_tell_holders(struct node *n, const struct reg_task *t, uint64_t now)
+void node_tell_holders(struct node *n, const struct reg_task *t)
 {
 	list_for_each (it, &t->copies) {
 		struct reg_host *h = list_entry(it, struct reg_copy, by_task)->host;
@@ -123,7 +123,7 @@ void node_tell_holders(struct node *n, const struct reg_task *t, uint64_t now)
 		if (l && l->is_live)
 			node_tell(n, l, t->id);
 	}
-	node_judge(n, t->id, &t->version, t->expires_ns, t->expiry_revision, now);
+	node_judge(n, t->id, &t->version, t->expires_ns, t->expiry_revision);
 }
 
 bool node_is_told(const struct node *n, const char *id)
@@ -385,7 +385,7 @@ static const struct peers_ops peers_ops = {
 	.on_up = on_up, .on_restart = on_restart, .on_down = on_down, .on_forget = on_forget};
 
 /* who is to be told about the copy here */
-static void assign(struct node *n, struct inv_task *t, struct peer_link *owner, uint64_t now)
+static void assign(struct node *n, struct inv_task *t, struct peer_link *owner)
 {
 	struct node_link *d = owner ? link_data(owner) : NULL;
 
@@ -395,7 +395,7 @@ static void assign(struct node *n, struct inv_task *t, struct peer_link *owner, 
 	if (owner && d)
 		list_push(&d->dirty, &t->link);
 	else if (!owner)
-		node_claim_local(n, t, now);
+		list_push(&n->own, &t->link);
 }
 
 static void reassign(struct node *n, uint64_t now)
@@ -422,7 +422,7 @@ static void reassign(struct node *n, uint64_t now)
 
 		next = inventory_next(&n->inv, t);
 		if (owner != t->owner || !owner)
-			assign(n, t, owner, now);
+			assign(n, t, owner);
 	}
 }
 
@@ -454,12 +454,12 @@ int node_local_put(struct node *n, const struct node_local *l, uint64_t now)
 	t->persistent = l->persistent;
 	t->is_kept = l->is_kept;
 	t->change++;
-	assign(n, t, peers_owner_of(&n->peers, t->hash, NULL), now);
-	node_judge(n, l->id, NULL, 0, 0, now);
+	assign(n, t, peers_owner_of(&n->peers, t->hash, NULL));
+	node_judge(n, l->id, NULL, 0, 0);
 	return 0;
 }
 
-void node_local_remove(struct node *n, const char *id, uint64_t now)
+void node_local_remove(struct node *n, const char *id)
 {
 	struct inv_task *t = inventory_find(&n->inv, id);
 
@@ -467,7 +467,7 @@ void node_local_remove(struct node *n, const char *id, uint64_t now)
 		return;
 	t->state = DFCACHEFILES__V1__TASK_STATE__GONE;
 	t->change++;
-	assign(n, t, peers_owner_of(&n->peers, t->hash, NULL), now);
+	assign(n, t, peers_owner_of(&n->peers, t->hash, NULL));
 }
 
 /* ---- building and sending ---------------------------------------------------------------- */
@@ -908,6 +908,8 @@ int node_init(struct node *n, const struct node_config *cfg, const struct node_o
 		.leave_grace_ns = cfg->leave_grace_ns,
 		.rng.state = cfg->seed};
 	list_init(&n->asks);
+	list_init(&n->own);
+	list_init(&n->orders);
 	node_copies_end(n, RPC_UNAVAILABLE, "the scheduler stops");
 	peers_init(&n->peers, cfg->host_id, cfg->incarnation, cfg->heartbeat_ns, &peers_ops, n);
 	registry_init(&n->reg, cfg->max_tasks, &registry_ops, n);
@@ -925,13 +927,17 @@ int node_init(struct node *n, const struct node_config *cfg, const struct node_o
 
 void node_fini(struct node *n)
 {
+	struct list *it;
+
 	node_copies_end(n, RPC_UNAVAILABLE, "the scheduler stops");
-	list_for_each_safe (it, &n->asks) {
-		struct node_ask *a = list_entry(it, struct node_ask, link);
+	list_for_each_safe (at, &n->asks) {
+		struct node_ask *a = list_entry(at, struct node_ask, link);
 
 		a->fn = NULL;
 		ask_end(a);
 	}
+	while ((it = list_pop(&n->orders)))
+		free(list_entry(it, struct node_order, link));
 	inventory_fini(&n->inv);
 	peers_fini(&n->peers);
 	registry_fini(&n->reg);
@@ -972,14 +978,37 @@ static void hosts_step(struct node *n, uint64_t now)
 	}
 }
 
+static void orders_step(struct node *n, uint64_t now)
+{
+	const struct scheduler_ops *ops = &n->ops->local;
+	struct list *it;
+
+	while ((it = list_pop(&n->orders))) {
+		struct node_order *o = list_entry(it, struct node_order, link);
+
+		if (o->is_drop)
+			ops->drop(n->ops->local_arg, o->id, o->generation, o->reason, o->why);
+		else
+			ops->set_expiry(n->ops->local_arg, o->id,
+				o->expires_ns == REG_NEVER ? REG_NEVER
+				: o->expires_ns > now      ? o->expires_ns - now
+							   : 0);
+		free(o);
+	}
+}
+
 void node_step(struct node *n, uint64_t now)
 {
 	struct peer_link *l;
+	struct list *it;
 
 	peers_tick(&n->peers, now);
 	hosts_step(n, now);
 	if (n->view_changed)
 		reassign(n, now);
+	while ((it = list_pop(&n->own)))
+		node_claim_local(n, list_entry(it, struct inv_task, link), now);
+	orders_step(n, now);
 	node_copies_end(n, RPC_NOT_FOUND, "the task has expired");
 	registry_expire(&n->reg, now);
 	children_tick(&n->children, now);
@@ -989,8 +1018,8 @@ void node_step(struct node *n, uint64_t now)
 		return;
 	while ((l = peers_due(&n->peers, now)))
 		link_send(n, l, now);
-	list_for_each (it, &n->peers.links) {
-		l = list_entry(it, struct peer_link, link);
+	list_for_each (at, &n->peers.links) {
+		l = list_entry(at, struct peer_link, link);
 		if (!l->is_busy && has_news(l) && !l->n_failures)
 			link_send(n, l, now);
 	}
@@ -1013,7 +1042,7 @@ uint64_t node_next(const struct node *n, uint64_t now)
 		if (t < next)
 			next = t;
 	}
-	if (n->view_changed)
+	if (n->view_changed || !list_empty(&n->own) || !list_empty(&n->orders))
 		return now;
 	list_for_each (it, &n->peers.links) {
 		const struct peer_link *l = list_entry(it, struct peer_link, link);

@@ -58,6 +58,8 @@ struct node {
 	struct sockaddr_storage self;
 	struct reg_host *self_host; /* NULL only when out of memory */
 	struct list asks;
+	struct list own; /* inv_task.link: changed copies here of tasks owned here */
+	struct list orders; /* struct node_order: for the daemon, given by node_step() */
 	uint64_t clock; /* greatest generation seen */
 	int64_t wall_offset_ns; /* wall = loop time + this; the driver keeps it */
 	uint64_t started_ns, leave_grace_ns, hosts_checked_ns, n_conflicts;
@@ -114,7 +116,7 @@ struct node_local {
 	bool persistent, is_kept;
 };
 int node_local_put(struct node *n, const struct node_local *l, uint64_t now);
-void node_local_remove(struct node *n, const char *id, uint64_t now);
+void node_local_remove(struct node *n, const char *id);
 
 /* ---- requests of peers (decoded and checked by service.c) ---- */
 struct node_answer {
@@ -169,6 +171,16 @@ void node_child_started(struct node *n, struct child *c);
 void node_child_finished(struct node *n, struct child *c, bool ok, uint64_t now);
 
 /* ---- between node.c, claim.c and request.c ---- */
+/* What the daemon is to do with its copy. Given from node_step() only, when no claim is being worked on:
+ * the daemon may answer with node_local_put() at once. */
+struct node_order {
+	struct list link;
+	char id[TASK_ID_SIZE];
+	bool is_drop; /* else: set_expiry */
+	enum scheduler_drop reason;
+	const char *why;
+	uint64_t generation, expires_ns;
+};
 struct node_reply {
 	inv_entry *entries; /* owned; INV_BATCH at most */
 	size_t n;
@@ -181,10 +193,10 @@ bool node_complete(struct node *n, struct reg_task *t, struct reg_copy *c, uint6
 void node_claim_local(struct node *n, struct inv_task *t, uint64_t now);
 /* node_judge - does what the registry or a tombstone says about @id concern the copy here? */
 void node_judge(struct node *n, const char *id, const struct reg_version *valid,
-	uint64_t expires_ns, uint64_t revision, uint64_t now);
+	uint64_t expires_ns, uint64_t revision);
 /* node_tell - the facts about @id to one peer, or to all that hold copies, or to all that live */
 void node_tell(struct node *n, struct peer_link *l, const char *id);
-void node_tell_holders(struct node *n, const struct reg_task *t, uint64_t now);
+void node_tell_holders(struct node *n, const struct reg_task *t);
 void node_tell_all(struct node *n, const char *id);
 void node_copies_end(struct node *n, int status, const char *message); /* for frees that follow */
 void node_host_down(struct node *n, struct reg_host *h, uint64_t grace_ns, uint64_t now);

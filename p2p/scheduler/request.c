@@ -149,7 +149,7 @@ static void answer_exists(struct node *n, struct reg_task *t, const struct node_
 		if (u->expires_ns > t->expires_ns) {
 			t->expiry_revision++;
 			(void)registry_task_set_expiry(&n->reg, t, u->expires_ns);
-			node_tell_holders(n, t, now);
+			node_tell_holders(n, t);
 		}
 		node_touch(n, t, now);
 		answer(a, RPC_ALREADY_EXISTS,
@@ -346,7 +346,7 @@ void node_delete(struct node *n, const char *task_id, struct node_answer *a, uin
 	node_copies_end(n, RPC_NOT_FOUND, "the task was deleted");
 	registry_task_free(&n->reg, t);
 	node_tell_all(n, task_id);
-	node_judge(n, task_id, NULL, 0, 0, now);
+	node_judge(n, task_id, NULL, 0, 0);
 	answer_task(a, NULL);
 }
 
@@ -385,7 +385,7 @@ void node_set_expiry(struct node *n, const char *task_id, uint64_t expires_ns,
 		answer(a, RPC_RESOURCE_EXHAUSTED, "out of memory");
 		return;
 	}
-	node_tell_holders(n, t, now);
+	node_tell_holders(n, t);
 	answer_task(a, t);
 }
 
