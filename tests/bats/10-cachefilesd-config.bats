@@ -16,6 +16,7 @@ teardown() { cleanup; }
 @test "help to standard error, status 2; unknown options too" {
 	run -2 --separate-stderr cachefilesd --help
 	[ -z "$output" ]
+	# shellcheck disable=SC2154 # set by run --separate-stderr
 	[[ "$stderr" == usage:* ]]
 	run -2 cachefilesd -x
 	[[ "$output" == *"Unknown commandline option 'x'"* ]]

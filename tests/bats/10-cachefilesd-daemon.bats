@@ -130,9 +130,11 @@ teardown()
 	config
 	start
 	tool put a 1000
-	before=$(ls "/proc/$PID/fd" | wc -l)
+	open_fds() { find "/proc/$PID/fd" -mindepth 1 | wc -l; }
+	as_before() { [ "$(open_fds)" -le "$before" ]; }
+	before=$(open_fds)
 	for _ in $(seq 50); do tool get a >/dev/null; done
 	tool opens a 1000 >/dev/null
-	wait_until 5 test "$(ls "/proc/$PID/fd" | wc -l)" -le "$before"
+	wait_until 5 as_before
 	stop
 }
