@@ -748,6 +748,8 @@ static void stop(struct daemon *d)
 		imports_close(d->imports);
 	if (d->fetches)
 		fetches_close(d->fetches);
+	if (d->health)
+		health_stop(d->health);
 	if (d->local_server)
 		rpc_server_stop(
 			d->local_server, deadline - 2 * SECOND, set_flag, &d->local_stopped);
