@@ -114,7 +114,7 @@ static const struct opt stat_opts[] = {JSON, ENDPOINT, LOGGING};
 
 static const struct opt list_opts[] = {
 	{"cluster", 'c', OPT_FLAG,
-		.help = "Ask the scheduler about each task too: state, replicas, who holds it."},
+		.help = "Ask the scheduler about each task too: its state and replicas."},
 	{"application", 0, OPT_STRING, "TEXT", .help = "Only tasks of this application."},
 	{"tag", 0, OPT_STRING, "TEXT", .help = "Only tasks with this tag."},
 	JSON,

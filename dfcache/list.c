@@ -25,7 +25,7 @@ struct list_call {
 	uint64_t n;
 };
 
-enum column { ID, STATE, SIZE, PIECES, PINNED, EXPIRES, TAG, CLUSTER, REPLICAS, HOLDERS };
+enum column { ID, STATE, SIZE, PIECES, PINNED, EXPIRES, TAG, CLUSTER, REPLICAS };
 
 static const struct {
 	const char *name;
@@ -41,27 +41,12 @@ static const struct {
 	[TAG] = {"TAG"},
 	[CLUSTER] = {"CLUSTER", 0, true},
 	[REPLICAS] = {"REPLICAS", SCOLS_FL_RIGHT, true},
-	[HOLDERS] = {"HOLDERS", 0, true},
 };
-
-static void holders(const Dfcachefiles__V1__Task *t, struct buf *out)
-{
-	for (size_t i = 0; i < t->n_holders; i++) {
-		const Dfcachefiles__V1__Holder *h = t->holders[i];
-		const char *name = h->hostname && *h->hostname ? h->hostname
-				   : h->ip && *h->ip           ? h->ip
-				   : h->host_id                ? h->host_id
-							       : "?";
-
-		buf_addf(out, "%s%s", i ? "," : "", name);
-	}
-}
 
 static int add_row(struct list_call *l, const Dfcachefiles__V1__Task *t)
 {
 	struct libscols_line *line = scols_table_new_line(l->table, NULL);
 	char size[NUM_TEXT], pieces[NUM_TEXT], expires[32], replicas[NUM_TEXT];
-	_cleanup_buf_ struct buf who = {0};
 	const char *cells[ARRAY_SIZE(columns)];
 
 	num_format_size(t->content_length, size, sizeof(size));
@@ -69,7 +54,6 @@ static int add_row(struct list_call *l, const Dfcachefiles__V1__Task *t)
 	output_time((int64_t)(t->expires_ns / NS), expires);
 	snprintf(replicas, sizeof(replicas), "%" PRIu64 "/%" PRIu64, t->persistent_replicas,
 		t->wanted_replicas);
-	holders(t, &who);
 	cells[ID] = t->id ? t->id : "";
 	cells[STATE] = t->state ? t->state : "";
 	cells[SIZE] = size;
@@ -79,7 +63,6 @@ static int add_row(struct list_call *l, const Dfcachefiles__V1__Task *t)
 	cells[TAG] = t->tag && *t->tag ? t->tag : "-";
 	cells[CLUSTER] = t->task_state && *t->task_state ? t->task_state : "-";
 	cells[REPLICAS] = replicas;
-	cells[HOLDERS] = who.len ? buf_str(&who) : "-";
 	if (!line)
 		return -1;
 	for (size_t i = 0, k = 0; i < ARRAY_SIZE(columns); i++) {

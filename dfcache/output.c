@@ -166,8 +166,8 @@ static void add_local(struct buf *out, const Dfcachefiles__V1__Task *t)
 		buf_addf(out, "%02x", t->fingerprint.data[i]);
 	buf_addc(out, '"');
 	add_holders(out, t);
-	output_json_text(out, false, "owner", t->owner);
-	output_json_text(out, false, "note", t->note);
+	output_json_text(out, false, "owner", t->owner && *t->owner ? t->owner : NULL);
+	output_json_text(out, false, "note", t->note && *t->note ? t->note : NULL);
 }
 
 void output_task_json(const Dfcachefiles__V1__Task *t, struct buf *out)

@@ -73,10 +73,12 @@ static void add_sources(const struct progress_view *v, struct buf *out)
 
 	if (v->local_bytes)
 		buf_addf(out, " %s here", bytes(v->local_bytes, b));
-	if (v->n_peers)
-		buf_addf(out, "%s %s of %u%s peer%s", v->local_bytes ? "," : "",
-			bytes(v->peer_bytes, b), v->n_peers,
-			v->n_peers == PROGRESS_PEERS ? "+" : "", v->n_peers == 1 ? "" : "s");
+	if (v->peer_bytes)
+		buf_addf(out, "%s %s of ", v->local_bytes ? "," : "", bytes(v->peer_bytes, b));
+	if (v->peer_bytes && v->n_peers)
+		buf_addf(out, "%u%s ", v->n_peers, v->n_peers == PROGRESS_PEERS ? "+" : "");
+	if (v->peer_bytes)
+		buf_addf(out, "peer%s", v->n_peers == 1 ? "" : "s");
 }
 
 /* The parts in the order of what they tell; each is added while there is room, the bar takes what
@@ -139,7 +141,7 @@ void progress_begin(struct progress *p, bool wanted, const char *verb)
 	p->started_ns = p->mark_ns = now_ns();
 }
 
-void progress_piece(struct progress *p, uint64_t n, const char *parent)
+void progress_piece(struct progress *p, uint64_t n, bool is_remote, const char *parent)
 {
 	struct progress_view *v = &p->view;
 	uint64_t hash;
@@ -147,11 +149,13 @@ void progress_piece(struct progress *p, uint64_t n, const char *parent)
 
 	v->done += n;
 	v->has_sources = true;
-	if (!parent || !*parent) {
+	if (!is_remote) {
 		v->local_bytes += n;
 		return;
 	}
 	v->peer_bytes += n;
+	if (!parent || !*parent)
+		return;
 	hash = digest_xxh3_128(parent, strlen(parent)).lo;
 	while (i < v->n_peers && p->peers[i] != hash)
 		i++;

@@ -19,7 +19,7 @@ struct progress_view {
 	uint64_t elapsed_ns, rate; /* bytes per second */
 	bool has_sources;
 	uint64_t local_bytes, peer_bytes;
-	unsigned n_peers;
+	unsigned n_peers; /* those whose names are known */
 	unsigned files_done, files_total; /* total > 1: shown */
 };
 
@@ -37,8 +37,8 @@ struct progress {
 };
 
 void progress_begin(struct progress *p, bool wanted, const char *verb);
-/* progress_piece - @parent "" or NULL = it was here already */
-void progress_piece(struct progress *p, uint64_t bytes, const char *parent);
+/* progress_piece - @is_remote: it came from a peer, @parent if that is known ("" or NULL: not) */
+void progress_piece(struct progress *p, uint64_t bytes, bool is_remote, const char *parent);
 /* progress_draw - if it is time */
 void progress_draw(struct progress *p);
 /* progress_end - wipe the line; with @last leave that text there instead */

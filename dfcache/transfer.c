@@ -274,16 +274,20 @@ static void on_started(struct export_job *j, uint64_t length)
 
 static void on_piece(struct export_job *j, const Common__V2__Piece *p)
 {
-	bool is_remote = p->parent_id && *p->parent_id;
+	bool has_parent = p->parent_id && *p->parent_id;
+	bool is_remote = has_parent || p->traffic_type == COMMON__V2__TRAFFIC_TYPE__REMOTE_PEER;
 
 	if (is_remote)
 		j->peer_bytes += p->length;
 	else
 		j->local_bytes += p->length;
 	if (j->progress)
-		progress_piece(j->progress, p->length, p->parent_id);
+		progress_piece(j->progress, p->length, is_remote, p->parent_id);
 	log_debug("piece id=%s number=%" PRIu32 " bytes=%" PRIu64 " parent=%s", j->id, p->number,
-		p->length, is_remote ? p->parent_id : "-");
+		p->length,
+		has_parent  ? p->parent_id
+		: is_remote ? "?"
+			    : "-");
 	if (j->mode == EXPORT_CONTENT)
 		store_content(j, p);
 }

@@ -71,18 +71,21 @@ static void counts_sources(void **state)
 	struct progress p;
 
 	progress_begin(&p, false, "Exporting");
-	progress_piece(&p, 10, NULL);
-	progress_piece(&p, 5, "a");
-	progress_piece(&p, 5, "b");
-	progress_piece(&p, 5, "a");
+	progress_piece(&p, 10, false, NULL);
+	progress_piece(&p, 5, true, "a");
+	progress_piece(&p, 5, true, "b");
+	progress_piece(&p, 5, true, "a");
 	assert_int_equal(p.view.done, 25);
 	assert_int_equal(p.view.local_bytes, 10);
 	assert_int_equal(p.view.peer_bytes, 15);
 	assert_int_equal(p.view.n_peers, 2);
+	progress_piece(&p, 5, true, "");
+	assert_int_equal(p.view.peer_bytes, 20);
+	assert_int_equal(p.view.n_peers, 2);
 	for (int i = 0; i < 2 * PROGRESS_PEERS; i++) {
 		char name[16] = {(char)('A' + i % 26), (char)('0' + i / 26)};
 
-		progress_piece(&p, 1, name);
+		progress_piece(&p, 1, true, name);
 	}
 	assert_int_equal(p.view.n_peers, PROGRESS_PEERS);
 }
