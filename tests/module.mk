@@ -139,3 +139,13 @@ $(call program,tests/bin/storetool,tests/storetool/storetool.c,storeapi common,-
 
 endef
 tests: $(B)/tests/bin/storetool
+
+# measurements (make bench)
+BENCH_SRC := $(wildcard tests/bench/bench_*.c)
+define MODULE_RULES +=
+
+$(foreach s,$(BENCH_SRC),$(call program,tests/$(notdir $(basename $(s))),$(s),p2p rpc p2papi storeapi common,$(LIBS_P2P))
+
+)
+endef
+tests: $(patsubst tests/bench/%.c,$(B)/tests/%,$(BENCH_SRC))
