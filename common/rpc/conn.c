@@ -22,7 +22,7 @@
 #define LINGER_BYTES   ((size_t)1 << 20)
 #define SCM_MAX        253 /* SCM_MAX_FD of the kernel */
 
-static void settle(struct conn *c);
+static void read_some(struct conn *c);
 
 static void on_kick(struct loop_op *op, int res);
 static void on_readable(struct loop_op *op, int res);
@@ -172,7 +172,11 @@ static void flush(struct conn *c)
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
 			loop_poll(c->loop, &c->wr, c->fd, POLLOUT);
 		} else if (errno != EINTR) {
-			lost(c, "connection lost", errno);
+			int e = errno;
+
+			read_some(c); /* the peer's last words: answers, or why it hung up */
+			if (!c->is_closing)
+				lost(c, "connection lost", e);
 		}
 	}
 }

@@ -93,6 +93,7 @@ struct h2_stream {
 	size_t out_off, out_bytes, sent_bytes;
 	bool has_headers, is_deferred, is_trailing;
 	struct buf trailers; /* "key\0value\0" … */
+	size_t n_trailers;
 	/* incoming */
 	struct buf fields; /* "key\0value\0" …, the latest block */
 	size_t fields_bytes;

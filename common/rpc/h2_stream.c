@@ -9,8 +9,10 @@
 #include "common/rpc/h2_internal.h"
 #include "common/rpc/status.h"
 
-#define FIRST_GROWTH ((size_t)64 << 10) /* believe a length prefix this far */
-#define MAX_NV       48
+#define FIRST_GROWTH     ((size_t)64 << 10) /* believe a length prefix this far */
+#define MAX_TRAILERS     ((size_t)4 << 10)
+#define MAX_MESSAGE_TEXT ((size_t)2 << 10)
+#define MAX_NV           48
 #define NV(n, v, flag)                                                                             \
 	(nghttp2_nv)                                                                               \
 	{                                                                                          \
@@ -675,6 +677,10 @@ int h2_stream_add_trailer(struct h2_stream *s, const char *key, const char *valu
 		return -EINVAL;
 	if (s->is_over)
 		return -ECANCELED;
+	if (s->n_trailers == MAX_NV - 6 || /* six are ours */
+		s->trailers.len + strlen(key) + strlen(value) + 2 > MAX_TRAILERS)
+		return -E2BIG;
+	s->n_trailers++;
 	buf_add(&s->trailers, key, strlen(key) + 1);
 	buf_add(&s->trailers, value, strlen(value) + 1);
 	return buf_ok(&s->trailers) ? 0 : -ENOMEM;
@@ -704,7 +710,7 @@ static int submit_status(struct h2_stream *s)
 		if (buf_ok(&text))
 			nv[n++] = NV_COPY("grpc-message", buf_str(&text));
 	}
-	while (p < end && n < MAX_NV) {
+	while (p < end) {
 		const char *value = p + strlen(p) + 1;
 
 		nv[n] = NV_COPY(p, value);
@@ -717,6 +723,18 @@ static int submit_status(struct h2_stream *s)
 	return nghttp2_submit_response(s->h2->session, s->id, nv, n, NULL);
 }
 
+/* message_length - as much as surely fits the peer's header limit when encoded, in whole characters */
+static size_t message_length(const char *s)
+{
+	size_t n = strnlen(s, MAX_MESSAGE_TEXT + 1);
+
+	if (n <= MAX_MESSAGE_TEXT)
+		return n;
+	for (n = MAX_MESSAGE_TEXT; n && ((uint8_t)s[n] & 0xc0) == 0x80; n--)
+		;
+	return n;
+}
+
 static void conclude(struct h2_stream *s, int status, const char *message)
 {
 	bool is_answering = s->has_headers;
@@ -724,7 +742,7 @@ static void conclude(struct h2_stream *s, int status, const char *message)
 	s->is_over = true;
 	s->status = status;
 	free(s->message);
-	s->message = message && *message ? strdup(message) : NULL;
+	s->message = message && *message ? strndup(message, message_length(message)) : NULL;
 	if (s->is_closed)
 		return;
 	if (is_answering)

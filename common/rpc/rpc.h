@@ -134,9 +134,10 @@ int rpc_call_send_owned(struct rpc_call *c, void *p, size_t n);
  * them (tonic does) know that a long stream has begun. 0, -ENOMEM, -ECANCELED. */
 int rpc_call_send_headers(struct rpc_call *c);
 size_t rpc_call_queued(const struct rpc_call *c); /* bytes not yet sent: back-pressure */
-/* rpc_call_trailer - add trailing metadata (copied; printable ASCII) before rpc_call_finish() */
+/* rpc_call_trailer - add trailing metadata (copied; printable ASCII) before rpc_call_finish(). 0, -EINVAL
+ * (not such text, or reserved), -E2BIG (more than 4 KiB or 42), -ENOMEM, -ECANCELED. */
 int rpc_call_trailer(struct rpc_call *c, const char *key, const char *value);
-/* rpc_call_finish - status and message (UTF-8, may be NULL) end the call. Once. */
+/* rpc_call_finish - status and message (UTF-8, may be NULL, cut at 2 KiB) end the call. Once. */
 void rpc_call_finish(struct rpc_call *c, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 

@@ -431,6 +431,39 @@ static void answers_before_half_close(void **state)
 	call_fini(&c);
 }
 
+static void texts_have_limits(void **state)
+{
+	struct pair *p = *state;
+	struct call c;
+	char text[3001], key[16];
+	struct h2_stream *s;
+
+	p->server.mode = 'h';
+	begin(p, &c, "/t.T/Echo", "x");
+	pump(p);
+	s = &p->server.latest->s;
+	assert_int_equal(h2_stream_add_trailer(s, "grpc-status", "0"), -EINVAL);
+	assert_int_equal(h2_stream_add_trailer(s, ":status", "0"), -EINVAL);
+	assert_int_equal(h2_stream_add_trailer(s, "Key", "x"), -EINVAL);
+	assert_int_equal(h2_stream_add_trailer(s, "key", "x\n"), -EINVAL);
+	for (int i = 0; i < 42; i++) {
+		snprintf(key, sizeof(key), "key-%d", i);
+		assert_int_equal(h2_stream_add_trailer(s, key, key), 0);
+	}
+	assert_int_equal(h2_stream_add_trailer(s, "one-more", "x"), -E2BIG);
+	/* the cut is between characters */
+	for (size_t i = 0; i < sizeof(text) - 1; i += 3)
+		memcpy(text + i, "€", 3);
+	text[sizeof(text) - 1] = 0;
+	h2_stream_finish(s, RPC_NOT_FOUND, text);
+	pump(p);
+	assert_int_equal(c.s.status, RPC_NOT_FOUND);
+	assert_int_equal(strlen(c.s.message), 2046);
+	assert_memory_equal(c.s.message, text, 2046);
+	assert_string_equal(h2_stream_field(&c.s, "key-41"), "key-41");
+	call_fini(&c);
+}
+
 static void headers_before_messages(void **state)
 {
 	struct pair *p = *state;
@@ -1305,6 +1338,7 @@ int main(void)
 		BOTH(larger_than_the_window),
 		BOTH(streams_both_ways),
 		BOTH(answers_before_half_close),
+		BOTH(texts_have_limits),
 		BOTH(headers_before_messages),
 		BOTH(client_cancels),
 		BOTH(limits_concurrency),

@@ -836,6 +836,49 @@ check:
 	close(fd);
 }
 
+/* the reason stands in what the server said before it hung up, amid our sending */
+static void hears_the_last_words(void **state)
+{
+	static const char words[] = "\0\0\0\4\0\0\0\0\0" /* SETTINGS */
+				    "\0\0\20\7\0\0\0\0\0\0\0\0\1\0\0\0\13too_many"; /* GOAWAY */
+	struct env *e = *state;
+	_cleanup_fd_ int fd = -1, peer = -1;
+	struct got g = {0};
+	char path[128];
+	uint8_t *big = calloc(1, 8 * MIB);
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	socklen_t len = sizeof(a);
+
+	rpc_channel_free(e->ch);
+	if (e->is_tcp) {
+		fd = rpc_listen_tcp((struct sockaddr *)&a, sizeof(a));
+		assert_int_equal(getsockname(fd, (struct sockaddr *)&a, &len), 0);
+		assert_int_equal(
+			rpc_channel_new_tcp(&e->ch, e->l, (struct sockaddr *)&a, len, NULL), 0);
+	} else {
+		snprintf(path, sizeof(path), "%s.raw", e->path);
+		fd = rpc_listen_unix(path, 0600, (gid_t)-1);
+		assert_int_equal(rpc_channel_new_unix(&e->ch, e->l, path, NULL), 0);
+	}
+	assert_non_null(rpc_unary(e->ch, "/t.T/Echo", big, 8 * MIB, TEST_WAIT, &handlers, &g));
+	RUN_UNTIL(e->l, (peer = accept(fd, NULL, NULL)) >= 0);
+	assert_int_equal(write(peer, words, sizeof(words) - 1), sizeof(words) - 1);
+	if (e->is_tcp) {
+		/* what was sent must be read, or TCP's reset takes the words away */
+		assert_int_equal(shutdown(peer, SHUT_WR), 0);
+		assert_int_equal(fd_set_nonblock(peer), 0);
+		RUN_UNTIL(e->l, (recv(peer, big, MIB, 0) < 0 || true) && g.n_done);
+	} else {
+		peer = fd_close(peer);
+		RUN_UNTIL(e->l, g.n_done);
+	}
+	assert_int_equal(g.status, RPC_UNAVAILABLE);
+	assert_non_null(strstr(g.message, "ENHANCE_YOUR_CALM: too_many"));
+	if (!e->is_tcp)
+		unlink(path);
+	free(big);
+}
+
 static void freeing_a_channel_cancels(void **state)
 {
 	struct env *e = *state;
@@ -1176,6 +1219,7 @@ static int run(const char *name)
 		ALL(stops_at_the_deadline),
 		ALL(says_why_it_cannot_connect),
 		ALL(gives_up_on_a_silent_server),
+		ALL(hears_the_last_words),
 		ALL(freeing_a_channel_cancels),
 		ALL(serves_health),
 		ALL(survives_the_death_of_a_client),
