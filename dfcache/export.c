@@ -116,21 +116,20 @@ static void print_result(const struct export *ex, const struct tree_result *tree
 	fputs(buf_str(&b), stdout);
 }
 
-static void last_line(const struct export *ex, bool is_tree, char *out, size_t cap)
+/* last_line - what stays on the terminal: how much, from where, and how it was made */
+static void last_line(const struct export *ex, bool is_tree, struct buf *out)
 {
-	const struct progress_view *v = &ex->progress.view;
-	_cleanup_buf_ struct buf b = {0};
+	struct progress_view v = ex->progress.view;
+	_cleanup_buf_ struct buf how = {0};
+	size_t width = progress_width();
 
-	progress_format(&(struct progress_view){.verb = "Done:",
-				.done = v->done,
-				.elapsed_ns = (uint64_t)(seconds_since(&ex->started) * 1e9),
-				.has_sources = v->has_sources,
-				.local_bytes = v->local_bytes,
-				.peer_bytes = v->peer_bytes,
-				.n_peers = v->n_peers},
-		cap - 24, &b);
-	snprintf(out, cap, "%s%s%s", buf_str(&b), is_tree ? "" : " by ",
-		is_tree ? "" : ex->job.placed);
+	v.verb = "Done:";
+	v.total = v.rate = v.files_total = 0;
+	v.elapsed_ns = (uint64_t)(seconds_since(&ex->started) * 1e9);
+	if (!is_tree)
+		buf_addf(&how, " by %s", ex->job.placed);
+	progress_format(&v, width > how.len ? width - how.len : 0, out);
+	buf_adds(out, buf_str(&how));
 }
 
 int export_run(struct cli *c)
@@ -139,7 +138,8 @@ int export_run(struct cli *c)
 	_cleanup_free_ char *output = path_absolute(cli_text(c, "output"));
 	bool is_tree = cli_flag(c, "recursive");
 	struct tree_result tree = {0};
-	char what[160], last[160];
+	_cleanup_buf_ struct buf last = {0};
+	char what[160];
 	int r = session_begin(&ex.s, c);
 
 	if (r)
@@ -164,8 +164,8 @@ int export_run(struct cli *c)
 	if (r == 0)
 		r = is_tree ? tree_export(&ex.s, &ex.job, &ex.progress, &tree) : export_one(&ex);
 	if (r == 0)
-		last_line(&ex, is_tree, last, sizeof(last));
-	progress_end(&ex.progress, r == 0 ? last : NULL);
+		last_line(&ex, is_tree, &last);
+	progress_end(&ex.progress, r == 0 ? buf_str(&last) : NULL);
 	if (r == 0)
 		print_result(&ex, is_tree ? &tree : NULL, cli_flag(c, "json"));
 	return session_end(&ex.s, what);

@@ -163,7 +163,7 @@ void progress_piece(struct progress *p, uint64_t n, bool is_remote, const char *
 		p->peers[v->n_peers++] = hash;
 }
 
-static size_t terminal_width(void)
+size_t progress_width(void)
 {
 	struct winsize w;
 
@@ -193,7 +193,7 @@ void progress_draw(struct progress *p)
 		p->mark_done = v->done;
 	}
 	buf_addc(&b, '\r');
-	progress_format(v, terminal_width(), &b);
+	progress_format(v, progress_width(), &b);
 	buf_adds(&b, "\033[K");
 	if (buf_ok(&b))
 		(void)fd_write_full(STDERR_FILENO, b.data, b.len);

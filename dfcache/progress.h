@@ -36,6 +36,8 @@ struct progress {
 	uint64_t peers[PROGRESS_PEERS]; /* hashes of the parents seen; counted up to that many */
 };
 
+/* progress_width - columns that a line may have on the terminal behind standard error */
+size_t progress_width(void);
 void progress_begin(struct progress *p, bool wanted, const char *verb);
 /* progress_piece - @is_remote: it came from a peer, @parent if that is known ("" or NULL: not) */
 void progress_piece(struct progress *p, uint64_t bytes, bool is_remote, const char *parent);
