@@ -373,6 +373,20 @@ static void finish_asked(struct culler *c)
 	finish(c, rq, avail >= rq->bytes ? 0 : -ENOSPC);
 }
 
+/* Is what was asked for done, or is there nothing more to remove? */
+static void settle_asked(struct culler *c)
+{
+	struct culler_request *rq = c->asked;
+	bool is_done = rq && avail_bytes(c) >= rq->bytes;
+
+	if (!rq || (!is_done && c->cull.phase != CULLER_RESTING))
+		return;
+	c->asked = NULL;
+	rq->freed_bytes = c->cull.total.freed_bytes - c->asked_start_freed;
+	rq->n_objects = c->cull.total.n_freed - rq->n_objects;
+	finish(c, rq, is_done ? 0 : -ENOSPC);
+}
+
 static bool asked_need(struct culler *c, struct cull_need *need)
 {
 	if (!c->asked)
@@ -403,6 +417,7 @@ static struct cull_need compute_need(
 		return need;
 	}
 	finish_asked(c);
+	settle_asked(c);
 	need.is_wanted = v->is_culling && (!c->is_dead || c->cull.n_sources > 1);
 	set_deficit(c, cfg, &need);
 	c->was_wanted = need.is_wanted;

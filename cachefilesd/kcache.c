@@ -104,17 +104,21 @@ bool kcache_name_is_sendable(const char *name)
 /* The guard: the kernel would delete or rename whatever @name is in our working directory, on any
  * file system (cachefiles.md §0 fact 2); something mounted there makes the whole cache fail
  * (§1.7). So prove both on every call, whoever opened @dirfd. */
-static int guard(const struct kcache *kc, int dirfd, const char *name)
+static int guard_directory(const struct kcache *kc, int dirfd, const char *name)
 {
-	struct statx sx;
 	struct stat st;
 
 	if (kc->cache_fd < 0 || !kcache_name_is_sendable(name))
 		return KCACHE_REFUSED;
 	if (fstat(dirfd, &st) < 0)
 		return -errno;
-	if (!S_ISDIR(st.st_mode) || st.st_dev != kc->dev)
-		return KCACHE_REFUSED;
+	return S_ISDIR(st.st_mode) && st.st_dev == kc->dev ? KCACHE_DONE : KCACHE_REFUSED;
+}
+
+static int guard_object(const struct kcache *kc, int dirfd, const char *name)
+{
+	struct statx sx;
+
 	if (statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
 		    STATX_TYPE, &sx) < 0)
 		return errno == ENOENT || errno == ESTALE ? KCACHE_GONE : -errno;
@@ -124,9 +128,9 @@ static int guard(const struct kcache *kc, int dirfd, const char *name)
 	return KCACHE_DONE;
 }
 
-int kcache_cull(struct kcache *kc, int dirfd, const char *name)
+int kcache_cull_checked(struct kcache *kc, int dirfd, const char *name)
 {
-	int r = guard(kc, dirfd, name);
+	int r = guard_directory(kc, dirfd, name);
 
 	if (r != KCACHE_DONE)
 		return r;
@@ -144,6 +148,15 @@ int kcache_cull(struct kcache *kc, int dirfd, const char *name)
 	default:
 		return r;
 	}
+}
+
+int kcache_cull(struct kcache *kc, int dirfd, const char *name)
+{
+	int r = guard_directory(kc, dirfd, name);
+
+	if (r == KCACHE_DONE)
+		r = guard_object(kc, dirfd, name);
+	return r == KCACHE_DONE ? kcache_cull_checked(kc, dirfd, name) : r;
 }
 
 void kcache_leave(void)

@@ -100,9 +100,10 @@ static int remove_unsendable(struct kernel_source *ks, int dirfd, const char *na
 	return path_remove_tree(dirfd, name, NULL);
 }
 
-static int cull_entry(struct kernel_source *ks, int dirfd, const char *name)
+static int cull_entry(struct kernel_source *ks, int dirfd, const char *name, bool is_checked)
 {
-	int r = kcache_cull(ks->kc, dirfd, name);
+	int r = is_checked ? kcache_cull_checked(ks->kc, dirfd, name)
+			   : kcache_cull(ks->kc, dirfd, name);
 
 	if (r == -EIO)
 		ks->is_dead = kcache_is_dead(ks->kc);
@@ -118,7 +119,7 @@ static bool on_alien(void *arg, int dirfd, uint32_t dir, const char *name, bool 
 	if (ks->is_dead)
 		return false;
 	if (kcache_name_is_sendable(name))
-		r = cull_entry(ks, dirfd, name);
+		r = cull_entry(ks, dirfd, name, false);
 	else
 		r = remove_unsendable(ks, dirfd, name);
 	ks->stats.n_aliens += r == 0;
@@ -143,7 +144,7 @@ static bool on_empty(void *arg, int dirfd, uint32_t dir, const char *name, bool 
 	if (ks->is_dead)
 		return false;
 	if (is_index) /* BUSY while its volume is live */
-		is_gone = cull_entry(ks, dirfd, name) == KCACHE_DONE;
+		is_gone = cull_entry(ks, dirfd, name, false) == KCACHE_DONE;
 	else
 		is_gone = unlinkat(dirfd, name, AT_REMOVEDIR) == 0;
 	ks->stats.n_empty_dirs += is_gone;
@@ -276,6 +277,11 @@ static enum cull_offer next_pass(struct kernel_source *ks)
 {
 	uint64_t floor_ns = ks->lru.cutoff_ns;
 
+	if (floor_ns == UINT64_MAX && ks->pass_started_ns < ks->begun_ns) {
+		/* all was in a table made before this run: what came into sight since is not */
+		ks->is_exhausted = start_pass(ks, 0) < 0;
+		return ks->is_exhausted ? CULL_OFFER_NONE : CULL_OFFER_WORKING;
+	}
 	if (floor_ns == UINT64_MAX) { /* all was in the table */
 		ks->is_exhausted = true;
 		drop_table(ks);
@@ -387,7 +393,7 @@ static enum cull_outcome op_remove(
 		return CULL_GONE;
 	make_label(ks, dir, name, label, label_cap);
 	fd = open_dir(ks, dir);
-	r = fd < 0 ? fd : cull_entry(ks, fd, name);
+	r = fd < 0 ? fd : cull_entry(ks, fd, name, true); /* recheck() came just before */
 	switch (r) {
 	case KCACHE_DONE:
 		*freed_bytes = ks->candidate_bytes;
@@ -426,6 +432,7 @@ static void op_begin(struct cull_source *s)
 	struct kernel_source *ks = of(s);
 
 	ks->is_exhausted = false;
+	ks->begun_ns = now_ns(CLOCK_MONOTONIC);
 	if (ks->in_pass && ks->lru.is_sealed && table_is_old(ks))
 		drop_table(ks);
 }

@@ -43,6 +43,7 @@ struct kernel_source {
 	uint64_t floor_ns; /* this pass takes nothing older: it was offered already */
 	uint64_t pass_started_ns; /* monotonic */
 	uint64_t pass_ended_ns; /* monotonic */
+	uint64_t begun_ns; /* monotonic: the last begin() */
 	uint32_t window_dir; /* directory whose names are being learnt; LRU_NO_DIR = none */
 	int window_fd;
 	struct {

@@ -100,6 +100,11 @@ int kcache_cull(struct kcache *kc, int dirfd, const char *name)
 	return KCACHE_DONE;
 }
 
+int kcache_cull_checked(struct kcache *k, int dirfd, const char *name)
+{
+	return kcache_cull(k, dirfd, name);
+}
+
 /* ---- a cache -------------------------------------------------------------------------------- */
 
 static char top[64];

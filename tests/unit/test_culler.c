@@ -172,8 +172,11 @@ static void culls_exactly_until_the_flag_falls(void **state)
 	assert_int_equal(fakedev_counter(&fake, "violations"), 0);
 }
 
+static void submit_and_wait(struct culler_request *rq);
+
 static void all_busy_has_a_name_and_ends_on_release(void **state)
 {
+	struct culler_request impossible = {.kind = CULLER_REQ_FREE, .bytes = UINT64_MAX};
 	struct culler_status s;
 	struct rusage before, after;
 	uint64_t ms, reads;
@@ -186,6 +189,9 @@ static void all_busy_has_a_name_and_ends_on_release(void **state)
 	wait_until("all-busy", 5000);
 	culler_get_status(culler, &s);
 	assert_non_null(strstr(s.sentence, "all 100 objects that could go are in use"));
+	/* who asks for more meanwhile is not kept waiting */
+	submit_and_wait(&impossible);
+	assert_int_equal(impossible.status, -ENOSPC);
 	/* cheap while it waits */
 	getrusage(RUSAGE_SELF, &before);
 	reads = fakedev_counter(&fake, "reads");
