@@ -9,10 +9,8 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <grp.h>
-#include <ifaddrs.h>
 #include <inttypes.h>
 #include <limits.h>
-#include <net/if.h>
 #include <netdb.h>
 #include <netinet/in.h>
 #include <poll.h>
@@ -28,6 +26,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/netif.h"
 #include "common/notify.h"
 #include "common/path.h"
 #include "common/rpc/addr.h"
@@ -44,6 +43,7 @@
 #include "p2p/fetch.h"
 #include "p2p/import.h"
 #include "p2p/local.h"
+#include "p2p/resolve.h"
 #include "p2p/sched.h"
 #include "p2p/scheduler/scheduler.h"
 #include "p2p/serve.h"
@@ -111,35 +111,6 @@ static int fail(int e, const char *what)
 	return e;
 }
 
-/* the first address of an interface that is up and not the loopback; IPv4 before IPv6 */
-static int own_address(char out[INET6_ADDRSTRLEN])
-{
-	struct ifaddrs *all, *i;
-	int best = 0;
-
-	snprintf(out, INET6_ADDRSTRLEN, "127.0.0.1");
-	if (getifaddrs(&all) < 0)
-		return -errno;
-	for (i = all; i; i = i->ifa_next) {
-		const struct sockaddr_in6 *v6 = (const void *)i->ifa_addr;
-		int family = i->ifa_addr ? i->ifa_addr->sa_family : AF_UNSPEC;
-
-		if (!(i->ifa_flags & IFF_UP) || (i->ifa_flags & IFF_LOOPBACK))
-			continue;
-		if (family == AF_INET && best < 2) {
-			inet_ntop(AF_INET, &((struct sockaddr_in *)i->ifa_addr)->sin_addr, out,
-				INET6_ADDRSTRLEN);
-			best = 2;
-		} else if (family == AF_INET6 && best < 1 &&
-			   !IN6_IS_ADDR_LINKLOCAL(&v6->sin6_addr)) {
-			inet_ntop(AF_INET6, &v6->sin6_addr, out, INET6_ADDRSTRLEN);
-			best = 1;
-		}
-	}
-	freeifaddrs(all);
-	return 0;
-}
-
 static int set_address(struct sockaddr_storage *sa, const char *ip, uint16_t port)
 {
 	struct sockaddr_in *v4 = (void *)sa;
@@ -161,6 +132,30 @@ static int set_address(struct sockaddr_storage *sa, const char *ip, uint16_t por
 static socklen_t address_len(const struct sockaddr_storage *sa)
 {
 	return sa->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
+}
+
+/* own_address - by the route towards the first peer that is named by an address, else the general
+ * one; the loopback's when this host has no other */
+static int own_address(const struct config *c, char out[INET6_ADDRSTRLEN])
+{
+	struct sockaddr_storage toward = {0}, own;
+	char name[NI_MAXHOST + 8], host[NI_MAXHOST + 8], port[6];
+	struct netif *n;
+	int r = netif_new(&n);
+
+	if (r < 0)
+		return r;
+	for (size_t i = 0; !toward.ss_family && config_list(c->peers, i, name, sizeof(name)); i++)
+		if (resolve_split(name, host, port) < 0 || set_address(&toward, host, 0) < 0)
+			toward.ss_family = AF_UNSPEC;
+	r = netif_address(n, toward.ss_family ? (struct sockaddr *)&toward : NULL, &own);
+	netif_free(n);
+	if (r == -EADDRNOTAVAIL)
+		snprintf(out, INET6_ADDRSTRLEN, "127.0.0.1");
+	else if (!r && getnameinfo((struct sockaddr *)&own, address_len(&own), out,
+			       INET6_ADDRSTRLEN, NULL, 0, NI_NUMERICHOST))
+		r = -EIO;
+	return r == -EADDRNOTAVAIL ? 0 : r;
 }
 
 static int find_group(const char *name, gid_t *gid)
@@ -193,7 +188,7 @@ static int identify(struct daemon *d)
 	if (c->ip && *c->ip) {
 		snprintf(d->ip, sizeof(d->ip), "%s", c->ip);
 	} else {
-		r = own_address(d->ip);
+		r = own_address(c, d->ip);
 		if (r < 0)
 			return fail(r, "the addresses of this host");
 	}
