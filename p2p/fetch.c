@@ -1207,6 +1207,12 @@ static void fetch_end(struct fetch *f, enum fetch_state state, const struct outc
 	while ((n = list_pop(&todo))) {
 		struct fetch_join *j = list_entry(n, struct fetch_join, link);
 
+		if (state == DONE && !j->was_told) { /* joined in the last moment */
+			j->was_told = true;
+			j->on_task(j, f->task);
+			if (!j->fetch)
+				continue; /* it left */
+		}
 		j->fetch = NULL;
 		j->on_done(j, &f->why);
 	}

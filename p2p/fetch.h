@@ -64,7 +64,8 @@ struct fetch_want {
 /* Embedded in the caller, in flight until on_done or fetch_leave(). */
 struct fetch_join {
 	/* on_task - the task is known and in hand (FETCHING, or COMPLETE when it turned out to be
-	 * here); at most once; take a reference to keep it */
+	 * here); once, before an on_done with RPC_OK; take a reference to keep it. May leave, but the
+	 * join's memory stays until it returns. */
 	void (*on_task)(struct fetch_join *j, struct task *t);
 	/* on_done - the last callback; RPC_OK: the task is complete and durable here */
 	void (*on_done)(struct fetch_join *j, const struct outcome *why);
