@@ -147,12 +147,16 @@ static void switch_version(
 	node_copies_end(n, RPC_ABORTED, "a newer import of the task with other content is valid");
 	list_for_each_safe (it, &t->copies) {
 		struct reg_copy *c = list_entry(it, struct reg_copy, by_task);
+		struct reg_host *host;
+		bool is_told;
 
 		if (c->state == COPY_UPLOADING || registry_version_same(&c->version, v))
 			continue;
-		if (c->state == COPY_SUCCEEDED)
-			say_task(n, c->host, t, NULL, now);
-		registry_copy_free(&n->reg, c);
+		host = c->host;
+		is_told = c->state == COPY_SUCCEEDED;
+		registry_copy_free(&n->reg, c); /* first: our own host drops its copy while told */
+		if (is_told)
+			say_task(n, host, t, NULL, now);
 	}
 }
 
