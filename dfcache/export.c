@@ -123,12 +123,13 @@ static void last_line(const struct export *ex, bool is_tree, struct buf *out)
 	_cleanup_buf_ struct buf how = {0};
 	size_t width = progress_width();
 
-	v.verb = "Done:";
+	v.verb = "";
 	v.total = v.rate = v.files_total = 0;
 	v.elapsed_ns = (uint64_t)(seconds_since(&ex->started) * 1e9);
 	if (!is_tree)
 		buf_addf(&how, " by %s", ex->job.placed);
-	progress_format(&v, width > how.len ? width - how.len : 0, out);
+	buf_adds(out, "Done: ");
+	progress_format(&v, width > how.len + out->len ? width - how.len - out->len : 0, out);
 	buf_adds(out, buf_str(&how));
 }
 

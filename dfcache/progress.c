@@ -113,7 +113,7 @@ void progress_format(const struct progress_view *v, size_t width, struct buf *ou
 	len += has_sources ? sources.len : 0;
 	has_bar = v->total && len + MIN_BAR + 3 <= width;
 	len += has_bar ? MIN_BAR + 3 : 0;
-	if (len + strlen(v->verb) + 1 <= width) {
+	if (*v->verb && len + strlen(v->verb) + 1 <= width) {
 		buf_addf(out, "%s%s", v->verb, head.len ? " " : "");
 		len += strlen(v->verb) + 1;
 	}

@@ -53,15 +53,15 @@ longest() # TEXT: columns of the longest line drawn that has it
 screen_has() { "${tmux[@]}" capture-pane -p | grep -q "$1"; }
 
 @test "80 columns: verb, bytes, rate, time, source; then one line that stays" {
-	truncate -s 3G big
+	truncate -s 1200M big
 	head -c 50000000 /dev/urandom | dd of=big conv=notrunc status=none
 	id=$(on 1 import big)
 	in_terminal 80 "dfcache export $id -O out -e $(node_socket 1) --transfer-from-dfdaemon"
-	grep -aq $'\rExporting [0-9.]* [KMG]*i*B/3.0 GiB \\[' raw
+	grep -aq $'\rExporting [0-9.]* [KMG]*i*B/1.2 GiB \\[' raw
 	grep -aq 'B/s' raw
 	grep -aq 'here' raw
 	[ "$(grep -c 'Done:' screen)" -eq 1 ]
-	grep -q '^Done: 3.0 GiB .* by content$' screen
+	grep -q '^Done: 1.2 GiB .* by content$' screen
 	run -1 grep -q 'Exporting' screen
 	grep -qx "$PWD/out" screen
 	# no line was longer than the terminal
@@ -69,12 +69,12 @@ screen_has() { "${tmux[@]}" capture-pane -p | grep -q "$1"; }
 }
 
 @test "40 columns: shorter, never wrapped" {
-	truncate -s 2G big
+	truncate -s 1G big
 	id=$(on 1 import big)
 	in_terminal 40 "dfcache export $id -O o -e $(node_socket 1) --transfer-from-dfdaemon"
-	grep -aqE $'\r[0-9.]+ [KMG]?i?B/2.0 GiB' raw
-	[ "$(longest '2.0 GiB ')" -le 39 ]
-	grep -q '^Done: 2.0 GiB' screen
+	grep -aqE $'\r[0-9.]+ [KMG]?i?B/1.0 GiB' raw
+	[ "$(longest '1.0 GiB ')" -le 39 ]
+	grep -q '^Done: 1.0 GiB' screen
 }
 
 @test "import: the id is the last line" {
