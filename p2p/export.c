@@ -357,6 +357,8 @@ static uint8_t *piece_event(
 	p.traffic_type = !e->local || e->local[number / 64] >> (number % 64) & 1
 				 ? COMMON__V2__TRAFFIC_TYPE__LOCAL_PEER
 				 : COMMON__V2__TRAFFIC_TYPE__REMOTE_PEER;
+	if (p.traffic_type == COMMON__V2__TRAFFIC_TYPE__REMOTE_PEER)
+		p.parent_id = (char *)task_parent(t, number);
 	p.cost = &cost;
 	created.seconds = (int64_t)(wall / SECOND);
 	created.nanos = (int32_t)(wall % SECOND);

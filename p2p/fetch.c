@@ -525,7 +525,7 @@ static void piece_is_here(struct fetch_get *g, uint64_t duration)
 	f->fs->stats.bytes += size;
 	f->reschedule_pause = RESCHEDULE_MIN;
 	writer_piece(f->writer, number, g->crc32);
-	task_arrived(f->task, number, g->crc32);
+	task_arrived(f->task, number, g->crc32, p->info.peer_id);
 	if (f->stream)
 		sched_stream_piece(f->stream, number, piece_offset(number, f->piece_length), size,
 			g->crc32, p->info.peer_id, duration);

@@ -99,6 +99,9 @@ static void release(struct task *t)
 	fd_close(t->record_fd);
 	free(t->present);
 	free(t->crcs);
+	free(t->from);
+	for (size_t i = 0; i < TASK_MAX_PARENTS; i++)
+		free(t->parents[i]);
 	free(t);
 }
 
@@ -376,6 +379,29 @@ uint32_t task_crc32(const struct task *t, uint32_t number)
 	return t->crcs[number];
 }
 
+const char *task_parent(const struct task *t, uint32_t number)
+{
+	return t->from && number < t->n_pieces && t->from[number] ? t->parents[t->from[number] - 1]
+								  : NULL;
+}
+
+/* remember_parent - for the events only: without memory, or with too many parents, it is unknown */
+static void remember_parent(struct task *t, uint32_t number, const char *parent_id)
+{
+	size_t i = 0;
+
+	if (!t->from)
+		t->from = calloc(t->n_pieces, sizeof(*t->from));
+	while (i < TASK_MAX_PARENTS && t->parents[i] && strcmp(t->parents[i], parent_id) != 0)
+		i++;
+	if (!t->from || i == TASK_MAX_PARENTS)
+		return;
+	if (!t->parents[i])
+		t->parents[i] = strdup(parent_id);
+	if (t->parents[i])
+		t->from[number] = (uint8_t)(i + 1);
+}
+
 uint32_t task_piece_size(const struct task *t, uint32_t number)
 {
 	return piece_size(number, t->length, t->piece_length);
@@ -455,12 +481,13 @@ int tasks_begin(struct tasks *ts, const struct tasks_fetch *f, struct task **out
 	return 0;
 }
 
-void task_arrived(struct task *t, uint32_t number, uint32_t crc32)
+void task_arrived(struct task *t, uint32_t number, uint32_t crc32, const char *parent_id)
 {
 	if (number >= t->n_pieces || task_has_piece(t, number))
 		return;
 	t->present[number / 64] |= 1ull << (number % 64);
 	t->crcs[number] = crc32;
+	remember_parent(t, number, parent_id);
 	t->n_present++;
 	task_ref(t);
 	tell(t, &number);

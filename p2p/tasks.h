@@ -33,6 +33,8 @@ enum task_phase {
 	TASK_OVER, /* failed, deleted or closing: `why` says so; references keep it readable */
 };
 
+#define TASK_MAX_PARENTS 64 /* whose names are kept for the events of exports */
+
 struct task {
 	/* read-only for users */
 	char id[TASK_ID_SIZE];
@@ -54,6 +56,9 @@ struct task {
 	int record_fd;
 	uint64_t *present;
 	uint32_t *crcs;
+	uint8_t *
+		from; /* by piece: 1 + index into parents, 0 unknown; NULL until the first is known */
+	char *parents[TASK_MAX_PARENTS];
 	struct list watchers, openers, link;
 	uint64_t idle_since;
 	struct store_op op;
@@ -93,6 +98,8 @@ struct task *task_unref(struct task *t); /* NULL allowed; returns NULL */
 bool task_has_piece(const struct task *t, uint32_t number);
 uint32_t task_crc32(const struct task *t, uint32_t number); /* of a piece that is present */
 uint32_t task_piece_size(const struct task *t, uint32_t number);
+/* task_parent - the peer that a piece came from while this daemon fetched it; NULL: not known */
+const char *task_parent(const struct task *t, uint32_t number);
 
 /* Watching: on_piece for each piece that arrives after task_watch(), on_phase when the task became
  * COMPLETE or OVER. Callbacks may unwatch anything. */
@@ -118,7 +125,7 @@ struct tasks_fetch {
 /* tasks_begin - a FETCHING task; 0, -EEXIST (the id is in hand already), -ENOMEM. *out is the
  * fetch's reference. */
 int tasks_begin(struct tasks *ts, const struct tasks_fetch *f, struct task **out);
-void task_arrived(struct task *t, uint32_t number, uint32_t crc32);
+void task_arrived(struct task *t, uint32_t number, uint32_t crc32, const char *parent_id);
 /* task_completed - it was committed; a read lease is taken in the background */
 void task_completed(struct task *t, const uint8_t fingerprint[STORE_FPRINT_SIZE]);
 void task_failed(struct task *t, const struct outcome *why);
