@@ -1,0 +1,85 @@
+#!/usr/bin/env bats
+# SPDX-License-Identifier: GPL-2.0-or-later
+# a sparse file of 100 GiB: exported by reflink on XFS and btrfs, by hard link on ext4, in no time and
+# without writing data (counted at the block device)
+# shellcheck disable=SC2154,SC2164,SC2119 # bats sets stderr, and stops at a failed cd
+
+bats_require_minimum_version 1.5.0
+
+setup()
+{
+	. "$TOP/tests/lib/nodes.bash"
+	[ "$(id -u)" -eq 0 ] || skip "needs root to mount a file system"
+	mnt=$BATS_TEST_TMPDIR/mnt
+	mkdir "$mnt"
+}
+
+teardown()
+{
+	. "$TOP/tests/lib/nodes.bash"
+	[ -z "${NODES:-}" ] || nodes_end
+	cd /
+	umount "$mnt" 2>/dev/null || :
+	[ -z "${loop:-}" ] || losetup -d "$loop" 2>/dev/null || :
+}
+
+begin() # FILE-SYSTEM MKFS...
+{
+	command -v "$2" >/dev/null || skip "$2 is not installed"
+	truncate -s 8G "$BATS_TEST_TMPDIR/image"
+	"${@:2}" "$BATS_TEST_TMPDIR/image" >/dev/null 2>&1
+	loop=$(losetup -f --show "$BATS_TEST_TMPDIR/image") || skip "no loop device"
+	mount -t "$1" "$loop" "$mnt" || skip "$1 cannot be mounted here"
+	nodes_begin "$mnt/nodes"
+	nodes_start 1 || { nodes_show; return 1; }
+	printf '[dfcache]\nlog_dir =\n' >"$BATS_TEST_TMPDIR/dfcache.conf"
+	export DFCACHE_CONFIG=$BATS_TEST_TMPDIR/dfcache.conf
+	cd "$mnt"
+	truncate -s 100G big
+	head -c 10000000 /dev/urandom | dd of=big bs=1M seek=50000 conv=notrunc status=none
+	head -c 10000000 /dev/urandom | dd of=big bs=1M seek=102390 conv=notrunc status=none
+}
+
+written() # bytes that reached the device
+{
+	sync -f "$mnt"
+	awk '{ print $7 * 512 }' "/sys/block/$(basename "$loop")/stat"
+}
+
+# export twice, so that the second one finds the daemon with the task in hand; fast and dry
+fast_and_dry() # PLACED EXPORT-ARGS...
+{
+	local before after ms
+	on 1 export "$id" -O first "${@:2}"
+	before=$(written)
+	run -0 --separate-stderr on 1 export "$id" -O second --json "${@:2}"
+	after=$(written)
+	ms=$(sed -n 's/.*"seconds": \([0-9]*\)\.\([0-9]*\).*/\1\2/p' <<<"$output" | sed 's/^0*//')
+	[[ $output == *"\"placed\": \"$1\""* ]]
+	echo "# $1: ${ms:-0} ms, $((after - before)) bytes written" >&3
+	[ $((after - before)) -lt 2000000 ]
+	[ "${ms:-0}" -le $((50 * ${NODES_SCALE:-1})) ]
+	[ "$(stat -c %s second)" -eq $((100 << 30)) ]
+	for at in 50000 102390 0; do
+		cmp -n 10485760 -i $((at << 20)) big second
+	done
+}
+
+@test "XFS: reflink" {
+	begin xfs mkfs.xfs -q
+	id=$(on 1 import big)
+	fast_and_dry reflink
+}
+
+@test "btrfs: reflink" {
+	begin btrfs mkfs.btrfs -q
+	id=$(on 1 import big)
+	fast_and_dry reflink
+}
+
+@test "ext4: hard link" {
+	begin ext4 mkfs.ext4 -q
+	id=$(on 1 import big)
+	fast_and_dry hardlink --force-hard-link
+	[ "$(stat -c %i first)" = "$(stat -c %i second)" ]
+}
