@@ -56,7 +56,7 @@ test-build:
 	$(Q)scripts/install-deps
 	$(Q)scripts/python-env
 	$(Q)$(SUBMAKE) WERROR=1 all tests
-	$(if $(SAN),,$(Q)$(SUBMAKE) WERROR=1 SAN=address,undefined tests)
+	$(if $(SAN),,$(Q)$(SUBMAKE) WERROR=1 SAN=address,undefined all tests)
 
 check:
 	$(Q)$(MAKE) --no-print-directory test-build || $(nothing_built)

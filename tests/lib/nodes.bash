@@ -95,7 +95,7 @@ node_start_store() # I
 {
 	local d
 	d=$(node_dir "$1")
-	cachefilesd -n -s -f "$d/cachefilesd.conf" >>"$d/cachefilesd.log" 2>&1 3>&- &
+	${NODES_WRAP:-} cachefilesd -n -s -f "$d/cachefilesd.conf" >>"$d/cachefilesd.log" 2>&1 3>&- &
 	echo $! >"$d/cachefilesd.pid"
 	wait_until 20 test -S "$d/store.sock"
 }
