@@ -9,7 +9,9 @@
  *   storetool SOCKET hold ID           a read lease until standard input ends
  *   storetool SOCKET write ID SIZE     a write lease, nothing written, until standard input ends
  *   storetool SOCKET opens ID N        median and 99th percentile of open + release, microseconds
- *   storetool SOCKET commits N SIZE    microseconds for a commit (median) of N small tasks
+ *   storetool SOCKET commits N SIZE    microseconds from create to commit, median and 99th percentile
+ *   storetool - bare DIR N SIZE        the floor for that: write, fdatasync, rename, fsync(dir)
+ *   storetool - fabricate DIR N        N complete tasks of 64 pieces in a store that nobody uses
  *   storetool SOCKET work SEED N JOURNAL
  *   storetool SOCKET verify JOURNAL    is everything acknowledged there, and right?
  *
@@ -535,6 +537,7 @@ static int commits(struct call *c, unsigned n, uint64_t size)
 		struct put p = {.id = id, .size = size, .reserve = size, .piece = 65536};
 		uint64_t t = clock_now(CLOCK_MONOTONIC);
 
+		/* all of it: create, write, fdatasync of the data, pieces, commit */
 		snprintf(id, sizeof(id), "c%u", i);
 		if (put(c, &p))
 			return report(c);
@@ -544,6 +547,89 @@ static int commits(struct call *c, unsigned n, uint64_t size)
 	printf("%.1f %.1f\n", (double)v[n / 2] / 1e3, (double)v[n * 99 / 100] / 1e3);
 	free(v);
 	return 0;
+}
+
+static int bare(const char *dir, unsigned n, size_t size)
+{
+	uint64_t *v = calloc(n, sizeof(*v));
+	uint8_t *data = calloc(1, size + 1);
+	int d = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	char from[32], to[32];
+
+	if (d < 0)
+		return 1;
+	for (unsigned i = 0; i < n; i++) {
+		uint64_t t = clock_now(CLOCK_MONOTONIC);
+		int fd;
+
+		snprintf(from, sizeof(from), "bare.%u.new", i);
+		snprintf(to, sizeof(to), "bare.%u", i);
+		fd = openat(d, from, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+		if (fd < 0 || fd_write_full(fd, data, size) || fdatasync(fd) || close(fd) ||
+			renameat(d, from, d, to) || fsync(d))
+			return 1;
+		v[i] = clock_now(CLOCK_MONOTONIC) - t;
+	}
+	for (unsigned i = 0; i < n; i++) {
+		snprintf(to, sizeof(to), "bare.%u", i);
+		unlinkat(d, to, 0);
+	}
+	close(d);
+	qsort(v, n, sizeof(*v), by_value);
+	printf("%.1f %.1f\n", (double)v[n / 2] / 1e3, (double)v[n * 99 / 100] / 1e3);
+	free(data);
+	free(v);
+	return 0;
+}
+
+static int fabricate_one(int tasks, unsigned i)
+{
+	static struct record r;
+	struct store_piece p[64];
+	char path[96];
+	int fd;
+
+	r = (struct record){.info = {.state = STORE_COMPLETE,
+				    .length = 64 * 4096,
+				    .piece_length = 4096,
+				    .n_pieces = 64,
+				    .created_ns = clock_now(CLOCK_REALTIME),
+				    .uid = getuid(),
+				    .generation = i}};
+	snprintf(r.info.id, sizeof(r.info.id), "%u", 3000000000u + i);
+	memcpy(r.token, &i, sizeof(i));
+	for (uint32_t k = 0; k < 64; k++)
+		p[k] = (struct store_piece){k, k};
+	snprintf(path, sizeof(path), "%02x", digest_crc32(0, r.info.id, strlen(r.info.id)) & 0xff);
+	mkdirat(tasks, path, 0700);
+	snprintf(path + 2, sizeof(path) - 2, "/%s", r.info.id);
+	mkdirat(tasks, path, 0700);
+	strcat(path, "/data");
+	fd = openat(tasks, path, O_RDWR | O_CREAT | O_CLOEXEC, 0400);
+	if (fd < 0 || ftruncate(fd, 64 * 4096))
+		return 1;
+	close(fd);
+	memcpy(strrchr(path, '/'), "/meta", 6);
+	fd = openat(tasks, path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	if (fd < 0 || record_write(fd, &r) || record_write_pieces(fd, &r, p, 64, 0))
+		return 1;
+	close(fd);
+	return 0;
+}
+
+static int fabricate(const char *dir, unsigned n)
+{
+	char path[4096];
+	int tasks, rc = 0;
+
+	snprintf(path, sizeof(path), "%s/pieces/tasks", dir);
+	tasks = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (tasks < 0)
+		return 1;
+	for (unsigned i = 0; i < n && !rc; i++)
+		rc = fabricate_one(tasks, i);
+	close(tasks);
+	return rc;
 }
 
 /* ---- the command line ------------------------------------------------------------------------ */
@@ -628,6 +714,10 @@ int main(int argc, char **argv)
 	if (argc < 4)
 		return 2;
 	log_set_level(LOG_CRIT);
+	if (strcmp(argv[2], "bare") == 0 && argc > 5)
+		return bare(argv[3], (unsigned)atoi(argv[4]), strtoull(argv[5], NULL, 0));
+	if (strcmp(argv[2], "fabricate") == 0 && argc > 4)
+		return fabricate(argv[3], (unsigned)atoi(argv[4]));
 	if (loop_new(&loop, &loop_backend_epoll, 0) ||
 		store_client_new(&client, loop, argv[1], on_event, NULL))
 		return 2;
