@@ -372,12 +372,49 @@ static uint64_t wall_ns(void)
 	return wallclock_read().wall_ns;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+	const struct culler_line *x = a, *y = b;
+
+	return x->at_ns > y->at_ns ? -1 : x->at_ns < y->at_ns;
+}
+
+/* what expired, was deleted or dropped stands beside what was culled */
+static int add_removals(struct depot *t, struct culler_request *rq)
+{
+	_cleanup_free_ struct depot_removal *v = calloc(DEPOT_REMOVALS, sizeof(*v));
+	struct culler_line *lines;
+	size_t n;
+
+	if (!v)
+		return -ENOMEM;
+	n = depot_removals(t, v, DEPOT_REMOVALS);
+	lines = realloc(rq->lines, (rq->n_lines + n + 1) * sizeof(*lines));
+	if (!lines)
+		return -ENOMEM;
+	rq->lines = lines;
+	for (size_t i = 0; i < n; i++) {
+		struct culler_line *l = &lines[rq->n_lines++];
+
+		*l = (struct culler_line){.at_ns = v[i].at_ns,
+			.used_ns = v[i].used_ns,
+			.bytes = v[i].bytes,
+			.source = "tasks"};
+		snprintf(l->reason, sizeof(l->reason), "%s", v[i].why);
+		snprintf(l->label, sizeof(l->label), "task %s", v[i].id);
+	}
+	qsort(lines, rq->n_lines, sizeof(*lines), newest_first);
+	return 0;
+}
+
 static void errand_done(struct culler_request *rq)
 {
 	struct errand *e = container_of(rq, struct errand, rq);
 	_cleanup_buf_ struct buf b = {0};
 	char size[NUM_TEXT], message[STORE_MESSAGE_MAX] = "";
 
+	if (rq->kind == CULLER_REQ_EVICTIONS && e->door->depot && !rq->status)
+		rq->status = add_removals(e->door->depot, rq);
 	if (e->lines) {
 		control_lines(rq->lines, rq->n_lines, wall_ns(), e->json, &b);
 		if (rq->kind == CULLER_REQ_DRY_RUN && !e->json)

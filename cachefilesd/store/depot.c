@@ -824,6 +824,30 @@ int depot_take_out(struct depot *t, struct task *k, char mark, char name[LAYOUT_
 	return rc;
 }
 
+static void remember(struct depot *t, const struct task *k, const char *why)
+{
+	struct depot_removal *r = &t->removals[t->n_removals++ % DEPOT_REMOVALS];
+
+	*r = (struct depot_removal){.at_ns = world_now(t).wall_ns,
+		.used_ns = k->lru.key,
+		.bytes = k->bytes,
+		.why = why};
+	strcpy(r->id, k->id);
+}
+
+size_t depot_removals(struct depot *t, struct depot_removal *out, size_t max)
+{
+	size_t n;
+
+	lock(t);
+	n = t->n_removals < DEPOT_REMOVALS ? t->n_removals : DEPOT_REMOVALS;
+	n = n < max ? n : max;
+	for (size_t i = 0; i < n; i++)
+		out[i] = t->removals[(t->n_removals - 1 - i) % DEPOT_REMOVALS];
+	unlock(t);
+	return n;
+}
+
 enum store_status depot_remove(struct depot *t, const char *id, const char *why)
 {
 	char name[LAYOUT_TRASH_TEXT];
@@ -833,8 +857,10 @@ enum store_status depot_remove(struct depot *t, const char *id, const char *why)
 	lock(t);
 	k = find(t, id);
 	if (k) {
+		remember(t, k, why);
 		rc = depot_take_out(t, k, 'd', name);
 		t->n_deleted += !rc;
+		t->n_removals -= !!rc; /* it is still there */
 	}
 	unlock(t);
 	if (!rc)
@@ -940,8 +966,10 @@ unsigned depot_expire(struct depot *t, uint64_t *next_ns)
 		int rc;
 
 		strcpy(id, k->id);
+		remember(t, k, why);
 		rc = depot_take_out(t, k, 'd', name);
 		if (rc && rc != -ENOENT) {
+			t->n_removals--;
 			log_err("store: task cannot be removed id=%s reason=%s", id, strerror(-rc));
 			break;
 		}

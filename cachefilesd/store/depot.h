@@ -69,6 +69,14 @@ struct partial {
 	bool is_failed; /* could not be removed: not offered again in this run */
 };
 
+/* What was removed other than by culling, and why. */
+#define DEPOT_REMOVALS 256
+struct depot_removal {
+	uint64_t at_ns, used_ns, bytes;
+	const char *why; /* a constant */
+	char id[STORE_ID_MAX + 1];
+};
+
 struct depot {
 	pthread_mutex_t lock;
 	struct layout layout;
@@ -96,6 +104,9 @@ struct depot {
 	uint8_t offered_token[STORE_TOKEN_SIZE]; /* … a partial, when the id is empty */
 	uint64_t offered_used_ns;
 	bool has_offer;
+
+	struct depot_removal removals[DEPOT_REMOVALS]; /* ring */
+	size_t n_removals; /* ever */
 
 	/* totals since the start */
 	uint64_t n_committed, n_culled, culled_bytes, n_expired, n_deleted, n_damaged;
@@ -135,6 +146,9 @@ void depot_settle(struct depot *t, uint64_t reserve);
 /* depot_over_max - bytes by which the tasks exceed their own bound, were @more added */
 uint64_t depot_over_max(struct depot *t, uint64_t more);
 
+/* depot_removals - the latest, newest first, into @out (at most @max); returns how many */
+size_t depot_removals(struct depot *t, struct depot_removal *out, size_t max);
+
 /* ---- partials: the pointers are the door thread's; while leased, an entry stays ---- */
 
 int depot_add_partial(struct depot *t, const struct record *r, uint64_t reserve,
@@ -167,7 +181,8 @@ void depot_unlease(struct depot *t, struct task *task, bool used);
 bool depot_touch(struct depot *t, const char *id);
 void depot_set_pinned(struct depot *t, struct task *task, bool pinned);
 void depot_set_expires(struct depot *t, struct task *task, uint64_t expires_ns);
-/* depot_remove - out of the index and into trash/ at once, whoever reads it. @why is for the log.
+/* depot_remove - out of the index and into trash/ at once, whoever reads it. @why, a constant, is for the
+ * log and the record of removals.
  * STORE_OK, NOT_FOUND, IO */
 enum store_status depot_remove(struct depot *t, const char *id, const char *why);
 /* depot_list - up to @max entries from *cursor (0 = first); *cursor is moved on, 0 = end */

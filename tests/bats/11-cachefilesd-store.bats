@@ -51,6 +51,8 @@ free_kib() { echo $(($(stat -f -c '%a * %S / 1024' "$D"))); }
 	[ $((($(date +%s%N) - start) / 1000000)) -lt 2100 ]
 	run -1 tool get a
 	tool get b
+	run -0 ctl evictions
+	[[ "$output" == *"task a"*"reason expired"* ]]
 	# also when its time came while nobody looked
 	tool ttl b 1
 	stop
