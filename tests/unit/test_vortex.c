@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@
 #include "common/loop.h"
 #include "p2p/vortex/client.h"
 #include "p2p/vortex/server.h"
+#include "tests/lib/oom.h"
 
 #define MS       1000000ull
 #define DEADLINE (20000 * MS)
@@ -149,6 +151,15 @@ static void start_server(struct fixture *f, const struct vortex_server_limits *l
 		0);
 }
 
+/* valgrind holds its big lock while a thread waits in io_uring_enter, so no other thread runs, and it
+ * does not see what the kernel writes: there the ring is not tried */
+static bool is_valgrind(void)
+{
+	const char *s = getenv("LD_PRELOAD");
+
+	return s && strstr(s, "vgpreload");
+}
+
 static int setup(void **state)
 {
 	const struct loop_backend *be = *state;
@@ -160,7 +171,7 @@ static int setup(void **state)
 	f->n_fds_before = count_fds();
 	f->out = f->file = -1;
 	*state = f;
-	r = loop_new(&f->l, be, 2);
+	r = be == &loop_backend_uring && is_valgrind() ? -ENOSYS : loop_new(&f->l, be, 2);
 	if (r)
 		return be == &loop_backend_uring && (r == -EPERM || r == -ENOSYS) ? 0 : -1;
 	f->content = malloc(FILE_LEN);
@@ -201,6 +212,10 @@ static int teardown(void **state)
 	struct fixture *f = *state;
 	int want = 0;
 
+	if (!f->l) { /* no ring here */
+		free(f);
+		return 0;
+	}
 	if (f->server) {
 		vortex_server_close(f->server, on_gone, f);
 		want++;
@@ -1090,6 +1105,34 @@ static void closing_ends_what_runs(void **state)
 	f->n_gone = 0;
 }
 
+/* Every allocation of both ends fails once: there is always an answer, and nothing is lost for good. */
+static void allocations_may_fail(void **state)
+{
+	FIXTURE;
+	struct got got;
+
+	start_server(f, NULL, 0);
+	OOM_FOR_EACH(n)
+	{
+		struct vortex_want w = want_of(f, 2, n % 2);
+
+		got.n = 0;
+		w.header_timeout_ns = w.stall_timeout_ns = 500 * MS;
+		if (!vortex_get_start(f->pool, &w, on_got, &got))
+			continue;
+		run_until(f, &got.n, 1);
+		oom_stop();
+		if (got.r.outcome == VORTEX_OK)
+			check_ok(f, &got, 2);
+		else
+			assert_true(oom_hit() || !oom_works());
+	}
+	struct vortex_want w = want_of(f, 2, true);
+
+	got = get(f, &w);
+	check_ok(f, &got, 2);
+}
+
 #define BOTH(fn)                                                                                   \
 	{#fn " [epoll]", fn, setup, teardown, (void *)&loop_backend_epoll},                        \
 	{                                                                                          \
@@ -1125,6 +1168,7 @@ int main(void)
 		BOTH(unreachable_parents),
 		BOTH(cancel_in_every_state),
 		BOTH(closing_ends_what_runs),
+		BOTH(allocations_may_fail),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
