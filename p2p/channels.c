@@ -94,6 +94,9 @@ size_t channels_n(const struct channels *c)
 
 struct rpc_channel *channels_get(struct channels *c, const struct sockaddr *sa, socklen_t len)
 {
+	/* Whoever asks paces itself (heartbeats, retries of calls), and a peer that is back must not
+	 * wait for a back-off to end. */
+	static const struct rpc_channel_options options = {.no_backoff = true};
 	struct map_node *n;
 	struct entry *e;
 	struct key k;
@@ -113,7 +116,7 @@ struct rpc_channel *channels_get(struct channels *c, const struct sockaddr *sa, 
 	if (!e)
 		return NULL;
 	e->key = k;
-	if (rpc_channel_new_tcp(&e->channel, c->loop, sa, len, NULL)) {
+	if (rpc_channel_new_tcp(&e->channel, c->loop, sa, len, &options)) {
 		free(e);
 		return NULL;
 	}

@@ -384,7 +384,7 @@ static void begin_connection(struct rpc_channel *c)
 {
 	struct client_conn *cc = calloc(1, sizeof(*cc));
 	struct rpc_limits l = c->limits;
-	int one = 1;
+	int one = 1, silence_ms = 15000;
 
 	l.handshake_ns = c->connect_timeout_ns;
 	if (!cc)
@@ -403,6 +403,9 @@ static void begin_connection(struct rpc_channel *c)
 	if (!cc->c.is_unix) {
 		setsockopt(cc->c.fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		setsockopt(cc->c.fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+		/* after an outage TCP may stay silent as long as that lasted: better a new connection */
+		setsockopt(
+			cc->c.fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof(silence_ms));
 	}
 	c->connect_fd = -1;
 	list_push(&c->conns, &cc->link);

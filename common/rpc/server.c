@@ -242,7 +242,7 @@ static bool make_room(struct rpc_server *s, const struct rpc_peer *p)
 static void serve(struct rpc_server *s, int fd)
 {
 	struct server_conn *sc = calloc(1, sizeof(*sc));
-	int one = 1;
+	int one = 1, silence_ms = 15000;
 
 	if (!sc)
 		goto refuse;
@@ -261,6 +261,8 @@ static void serve(struct rpc_server *s, int fd)
 	if (!sc->peer.is_unix) {
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+		/* after an outage TCP may stay silent as long as that lasted: better a new connection */
+		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof(silence_ms));
 	}
 	list_push(&s->conns, &sc->link);
 	s->n_conns++;

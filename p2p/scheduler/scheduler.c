@@ -299,8 +299,12 @@ static void on_resolved(void *arg, const struct sockaddr_storage *v, size_t n)
 {
 	struct scheduler *s = arg;
 
-	if (peers_set_contacts(&s->node.peers, v, n, scheduler_now(s)))
+	int r = peers_set_contacts(&s->node.peers, v, n, scheduler_now(s));
+
+	if (r == -ENOSPC)
 		log_warning("peers: more than %d addresses, the rest is left out", PEERS_MAX);
+	else if (r)
+		log_err("peers: no memory for the configured addresses, some are left out");
 	s->is_resolved = true;
 	scheduler_step(s);
 }
