@@ -11,7 +11,7 @@ setup()
 {
 	SAN_BIN=$TOP/build-address-undefined/bin
 	nodes_begin "$BATS_TEST_TMPDIR/nodes"
-	NODES_SCALE=6
+	export NODES_SCALE=6
 }
 
 teardown()
@@ -83,7 +83,7 @@ journey() # BYTES
 
 @test "under valgrind on epoll with a file of 64 MiB" {
 	command -v valgrind >/dev/null || skip "valgrind is not installed"
-	NODES_WRAP="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
+	export NODES_WRAP="valgrind -q --error-exitcode=9 --leak-check=full --errors-for-leak-kinds=definite"
 	NODES_LOOP=epoll nodes_start 3
 	journey $((64 << 20))
 	nodes_end_well 1 2 3
