@@ -17,6 +17,7 @@
 #include "common/cleanup.h"
 #include "dfcache/cli.h"
 #include "dfcache/commands.h"
+#include "tests/lib/oom.h"
 
 #define WORDS 16
 
@@ -266,6 +267,33 @@ static void completions_name_every_option(void **state)
 	assert_int_equal(cli_completion(commands, n_commands, "csh", &b), -EINVAL);
 }
 
+static void out_of_memory(void **state)
+{
+	OOM_FOR_EACH(n)
+	{
+		char file[] = "[dfcache]\nttl = 3h\n", words[] = "a --tag x --application y -r";
+		_cleanup_buf_ struct buf error = {0}, help = {0};
+		CLEANUP(cli_fini) struct cli c = {0};
+		int r = parse(&c, "import", words, &error);
+
+		if (r == 0)
+			r = cli_environment(&c, environment, &error);
+		if (r == 0)
+			r = cli_file(&c, commands, n_commands, "f", file, strlen(file), &error);
+		if (r == 0)
+			r = cli_defaults(&c);
+		if (r == 0)
+			cli_help(c.command, true, &help);
+		oom_stop();
+		if (r == 0) {
+			assert_string_equal(cli_text(&c, "tag"), "x");
+			assert_string_equal(cli_text(&c, "ttl"), "2h");
+		} else {
+			assert_int_equal(r, -ENOMEM);
+		}
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -276,6 +304,7 @@ int main(void)
 		cmocka_unit_test(bad_environment_and_file),
 		cmocka_unit_test(every_default_is_valid),
 		cmocka_unit_test(help_names_every_option),
+		cmocka_unit_test(out_of_memory),
 		cmocka_unit_test(completions_name_every_option),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);

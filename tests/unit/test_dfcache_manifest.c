@@ -12,6 +12,7 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "dfcache/manifest.h"
+#include "tests/lib/oom.h"
 
 static void round_trip(void **state)
 {
@@ -86,11 +87,35 @@ static void refuses(void **state)
 	}
 }
 
+static void out_of_memory(void **state)
+{
+	static const char text[] = "dfcachefiles manifest 1\n"
+				   "d 0755 a\nf 0644 5 1 a/b\nl t a/c\nd 0755 a/d\n";
+
+	OOM_FOR_EACH(n)
+	{
+		_cleanup_buf_ struct buf b = {0};
+		struct manifest m;
+		char why[160];
+		int r = manifest_parse(&m, text, strlen(text), why);
+
+		if (r == 0)
+			manifest_encode(&m, &b);
+		oom_stop();
+		if (r == 0 && buf_ok(&b))
+			assert_string_equal(buf_str(&b), text);
+		else if (r < 0)
+			assert_int_equal(r, -ENOMEM);
+		manifest_fini(&m);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(round_trip),
 		cmocka_unit_test(refuses),
+		cmocka_unit_test(out_of_memory),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
