@@ -348,21 +348,6 @@ static void check_stopped(struct rpc_server *s)
 		loop_post(s->loop, &s->done_op, 0);
 }
 
-/* or_default - a limit that the caller left at zero */
-#define OR_DEFAULT(l, field) ((l).field = (l).field ? (l).field : rpc_limits_default.field)
-
-void rpc_limits_complete(struct rpc_limits *l)
-{
-	OR_DEFAULT(*l, max_message_bytes);
-	OR_DEFAULT(*l, max_buffered_bytes);
-	OR_DEFAULT(*l, max_total_bytes);
-	OR_DEFAULT(*l, max_connections);
-	OR_DEFAULT(*l, max_calls);
-	OR_DEFAULT(*l, handshake_ns);
-	OR_DEFAULT(*l, idle_ns);
-	OR_DEFAULT(*l, keepalive_ns);
-}
-
 int rpc_server_new(struct rpc_server **out, struct loop *l, const int *listen_fds, size_t n_fds,
 	const struct rpc_service *services, size_t n_services, const struct rpc_limits *limits)
 {

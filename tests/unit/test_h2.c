@@ -45,7 +45,6 @@ struct end {
 	char path[64], ask[64];
 	/* what the service does: 'e' echo and finish, 'h' hold, 's' echo each message */
 	char mode;
-	struct buf *record; /* what this end sent */
 };
 
 struct pair {
@@ -199,8 +198,6 @@ static bool carry(struct pair *p, struct end *from, struct end *to)
 			size_t left = iov[i].iov_len;
 
 			n += left;
-			if (from->record)
-				buf_add(from->record, b, left);
 			while (left) {
 				size_t m = left < p->step ? left : p->step;
 
