@@ -80,3 +80,24 @@ assert c["export"]["output"] == {"value": None, "origin": "unset"}
 ' "$conf"
 	run -2 dfcache config nonsense
 }
+
+@test "the shipped file has every key of the table with its default, and no other" {
+	local c
+	# key = default, from the long help of all commands
+	for c in import export stat ls; do
+		dfcache "$c" --help
+	done | awk -v RS= '/\[file:/ {
+		gsub(/[ \n]+/, " ")
+		key = $0; sub(/.*\[file: /, "", key); sub(/\].*/, "", key)
+		def = ""
+		if (/\[default: /) { def = $0; sub(/.*\[default: /, " = ", def); sub(/\].*/, "", def) }
+		print key def
+	}' | sort -u >"$BATS_TEST_TMPDIR/table"
+	sed -n '/^\[dfcache\]/,$ s/^;\([a-z_]* =.*\)/\1/p' "$TOP/conf/dfcache.conf" |
+		sed -E 's/ = false$//; s/ =$//' | sort >"$BATS_TEST_TMPDIR/file"
+	diff "$BATS_TEST_TMPDIR/table" "$BATS_TEST_TMPDIR/file"
+	# and all of it is accepted, but for what is empty
+	sed -n '/^\[dfcache\]/,$ p' "$TOP/conf/dfcache.conf" | sed '/=$/d; s/^;//' >"$BATS_TEST_TMPDIR/all.conf"
+	run -0 dfcache config --config "$BATS_TEST_TMPDIR/all.conf"
+	[[ $output == *"all.conf:"* ]]
+}
