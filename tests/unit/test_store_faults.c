@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: GPL-2.0-or-later */
+/* test_store_faults.c — every write, sync and rename of the store fails once (EIO, ENOSPC, short),
+ * and every allocation: no crash, no lie; what was acknowledged is there after a restart.
+ */
+#include "tests/unit/store_fixture.h"
+#include "tests/lib/oom.h"
+
+#include <stdatomic.h>
+#include <sys/syscall.h>
+
+#include "cachefilesd/fsck.h"
+
+/* ---- system calls that can be made to fail: these replace libc's in this program ------------- */
+
+static atomic_uint calls;
+static unsigned fail_at;
+static int fail_with; /* errno; 0 = a short write */
+
+static bool fails(void)
+{
+	return fail_at && atomic_fetch_add(&calls, 1) + 1 == fail_at;
+}
+
+#define FAULTY(type, name, number, parameters, ...)                                                \
+	type name parameters;                                                                      \
+	type name parameters                                                                       \
+	{                                                                                          \
+		if (fails() && fail_with) {                                                        \
+			errno = fail_with;                                                         \
+			return -1;                                                                 \
+		}                                                                                  \
+		return (type)syscall(number, __VA_ARGS__);                                         \
+	}
+
+FAULTY(int, fdatasync, SYS_fdatasync, (int fd), fd)
+FAULTY(int, fsync, SYS_fsync, (int fd), fd)
+FAULTY(int, ftruncate, SYS_ftruncate, (int fd, off_t n), fd, n)
+FAULTY(int, fallocate, SYS_fallocate, (int fd, int mode, off_t at, off_t n), fd, mode, at, n)
+FAULTY(int, mkdirat, SYS_mkdirat, (int d, const char *p, mode_t m), d, p, m)
+FAULTY(int, fchmod, SYS_fchmod, (int fd, mode_t m), fd, m)
+FAULTY(int, renameat, SYS_renameat, (int a, const char *f, int b, const char *t), a, f, b, t)
+
+ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
+{
+	if (fails()) {
+		if (fail_with) {
+			errno = fail_with;
+			return -1;
+		}
+		n = n > 1 ? n / 2 : n;
+	}
+	return (ssize_t)syscall(SYS_pwrite64, fd, p, n, at);
+}
+
+/* ---- what happens meanwhile ------------------------------------------------------------------ */
+
+static void no_finding(void *arg, const struct fsck_finding *f)
+{
+	fail_msg("%s %s: %s", f->kind, f->name, f->problem);
+}
+
+struct outcome {
+	enum store_status put, pin, del, put2;
+};
+
+static enum store_status change(struct fixture *f, bool pin, const char *id)
+{
+	struct call *c = malloc(sizeof(*c));
+	enum store_status st;
+
+	if (pin)
+		CALL(f, c, store_pin, id, true);
+	else
+		CALL(f, c, store_delete, id);
+	st = c->r.status;
+	free(c);
+	return st;
+}
+
+/* as put_task(), but whatever fails ends it */
+static enum store_status try_put(struct fixture *f, const char *id)
+{
+	struct store_create cr = {.length = 10, .reserve_bytes = 10, .piece_length = 4096};
+	struct store_piece p = {0, digest_crc32(0, "0123456789", 10)};
+	uint8_t print[STORE_FPRINT_SIZE] = {1};
+	struct call *c = malloc(sizeof(*c));
+	enum store_status st;
+	uint32_t lease;
+
+	cr.uid = getuid();
+	CALL(f, c, store_create, &cr);
+	st = c->r.status;
+	lease = c->r.lease;
+	if (!st) {
+		assert_int_equal(syscall(SYS_pwrite64, c->r.data_fd, "0123456789", 10, 0), 10);
+		call_close(c);
+		CALL(f, c, store_pieces, lease, &p, 1);
+		st = c->r.status;
+	}
+	if (!st) {
+		CALL(f, c, store_commit, lease, id, print, NULL, 0);
+		st = c->r.status;
+	}
+	free(c);
+	return st;
+}
+
+static void run_and_check(struct fixture *f, bool *hit)
+{
+	struct fsck_result result;
+	struct call *c = malloc(sizeof(*c));
+	struct outcome o;
+	char reason[FSCK_REASON];
+
+	atomic_store(&calls, 0);
+	o.put = try_put(f, "a");
+	o.pin = change(f, true, "a");
+	o.put2 = try_put(f, "b");
+	o.del = change(f, false, "b");
+	*hit = atomic_load(&calls) >= fail_at;
+	fail_at = 0;
+	/* the same again must work: nothing was left in the way */
+	if (o.put)
+		assert_true(try_put(f, "a") <= STORE_EXISTS_SAME);
+	if (o.put2 || o.del)
+		assert_true(try_put(f, "b") <= STORE_EXISTS_SAME);
+	fixture_stop(f);
+	assert_int_equal(fsck_run(f->dirfd, false, no_finding, NULL, &result, reason), 0);
+	assert_int_equal(result.n_problems, 0);
+	fixture_start(f);
+	fixture_connect(f);
+	CALL(f, c, store_stat, "a");
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_true(c->r.info.pinned || o.pin || o.put);
+	CALL(f, c, store_stat, "b");
+	assert_int_equal(c->r.status, o.put2 || o.del ? STORE_OK : STORE_NOT_FOUND);
+	free(c);
+}
+
+static void every_call_fails_once(void **state)
+{
+	static const int errors[] = {EIO, ENOSPC, 0};
+	unsigned n_points = 0;
+
+	for (size_t e = 0; e < ARRAY_SIZE(errors); e++) {
+		bool hit = true;
+
+		for (unsigned n = 1; hit; n++) {
+			struct fixture *f = fixture_ready();
+
+			fail_with = errors[e];
+			fail_at = n;
+			run_and_check(f, &hit);
+			n_points += hit;
+			fixture_free(f);
+		}
+	}
+	print_message("# %u points\n", n_points);
+	assert_true(n_points > 60);
+}
+
+static void every_allocation_fails_once(void **state)
+{
+	struct fixture *f = fixture_ready();
+	char reason[256], id[8];
+
+	for (int i = 0; i < 5; i++) {
+		snprintf(id, sizeof(id), "t%d", i);
+		assert_int_equal(try_put(f, id), STORE_OK);
+	}
+	fixture_stop(f);
+	/* reading the store */
+	OOM_FOR_EACH(n)
+	{
+		struct depot *d;
+		int rc = depot_new(&d, f->dirfd, &f->set, &f->world, reason);
+
+		oom_stop();
+		assert_true(rc == 0 || rc == -ENOMEM);
+		if (!rc) {
+			assert_int_equal(d->n_tasks, 5);
+			depot_free(d);
+		}
+	}
+	/* using it */
+	fixture_start(f);
+	OOM_FOR_EACH(n)
+	{
+		uint8_t print[STORE_FPRINT_SIZE] = {3};
+		struct record r = {.info = {.state = STORE_PARTIAL, .uid = n}};
+		struct store_info info;
+		struct partial *p = NULL;
+		struct task *k = NULL;
+		int rc = depot_add_partial(f->depot, &r, 10, &p);
+		enum store_status st =
+			rc ? STORE_IO : depot_commit_begin(f->depot, "new", print, &k, &info);
+
+		oom_stop();
+		assert_true(rc == 0 || rc == -ENOMEM);
+		if (!rc && !st)
+			depot_commit_end(f->depot, k, p, NULL, 0);
+		if (!rc)
+			assert_int_equal(depot_drop_partial(f->depot, p), 0);
+		assert_int_equal(f->depot->n_tasks, 5);
+		assert_int_equal(f->depot->partial_bytes, 0);
+		assert_false(depot_info(f->depot, "new", &info));
+	}
+	fixture_free(f);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(every_call_fails_once),
+		cmocka_unit_test(every_allocation_fails_once),
+	};
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
