@@ -26,7 +26,6 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/loop.h"
-#include "common/netif.h"
 #include "common/notify.h"
 #include "common/path.h"
 #include "common/rpc/addr.h"
@@ -43,7 +42,7 @@
 #include "p2p/fetch.h"
 #include "p2p/import.h"
 #include "p2p/local.h"
-#include "p2p/resolve.h"
+#include "p2p/own_address.h"
 #include "p2p/sched.h"
 #include "p2p/scheduler/scheduler.h"
 #include "p2p/serve.h"
@@ -82,6 +81,7 @@ struct daemon {
 	struct scheduler *scheduler;
 	struct sched *sched;
 	struct announce *announce;
+	struct own_address *own_address;
 	struct vortex_pool *pool;
 	struct serve *serve;
 	struct vortex_server *vortex;
@@ -101,6 +101,7 @@ struct daemon {
 	uint64_t watchdog_ns;
 	bool is_stopping, is_store_ready;
 	bool local_stopped, peer_stopped, vortex_gone, pool_gone, broker_gone, has_left;
+	bool own_address_gone;
 };
 
 /* ---- who we are ------------------------------------------------------------------------------ */
@@ -134,30 +135,6 @@ static socklen_t address_len(const struct sockaddr_storage *sa)
 	return sa->ss_family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in);
 }
 
-/* own_address - by the route towards the first peer that is named by an address, else the general
- * one; the loopback's when this host has no other */
-static int own_address(const struct config *c, char out[INET6_ADDRSTRLEN])
-{
-	struct sockaddr_storage toward = {0}, own;
-	char name[NI_MAXHOST + 8], host[NI_MAXHOST + 8], port[6];
-	struct netif *n;
-	int r = netif_new(&n);
-
-	if (r < 0)
-		return r;
-	for (size_t i = 0; !toward.ss_family && config_list(c->peers, i, name, sizeof(name)); i++)
-		if (resolve_split(name, host, port) < 0 || set_address(&toward, host, 0) < 0)
-			toward.ss_family = AF_UNSPEC;
-	r = netif_address(n, toward.ss_family ? (struct sockaddr *)&toward : NULL, &own);
-	netif_free(n);
-	if (r == -EADDRNOTAVAIL)
-		snprintf(out, INET6_ADDRSTRLEN, "127.0.0.1");
-	else if (!r && getnameinfo((struct sockaddr *)&own, address_len(&own), out,
-			       INET6_ADDRSTRLEN, NULL, 0, NI_NUMERICHOST))
-		r = -EIO;
-	return r == -EADDRNOTAVAIL ? 0 : r;
-}
-
 static int find_group(const char *name, gid_t *gid)
 {
 	struct group *g;
@@ -188,7 +165,7 @@ static int identify(struct daemon *d)
 	if (c->ip && *c->ip) {
 		snprintf(d->ip, sizeof(d->ip), "%s", c->ip);
 	} else {
-		r = own_address(c, d->ip);
+		r = own_address_find(c->peers, d->ip);
 		if (r < 0)
 			return fail(r, "the addresses of this host");
 	}
@@ -284,6 +261,13 @@ static void on_store_event(void *arg, enum store_event e)
 	writers_on_store_event(d->writers, e);
 	tasks_on_store_event(d->tasks, e);
 	local_on_store_event(d->local, e);
+}
+
+static void on_own_address(void *arg, const char *ip)
+{
+	struct daemon *d = arg;
+
+	announce_set_address(d->announce, d->host_id, ip, (uint16_t)d->cfg->port);
 }
 
 static void on_space(void *arg, uint64_t total, uint64_t available)
@@ -426,6 +410,9 @@ static int build_scheduling(struct daemon *d)
 	r = announce_new(&d->announce, d->loop, d->sched, &ac);
 	if (r < 0)
 		return fail(r, "the host's reports");
+	r = own_address_follow(&d->own_address, d->loop, c->peers, c->ip, d->ip, on_own_address, d);
+	if (r < 0)
+		log_warning("daemon: changes of the network are not followed: %s", strerror(-r));
 	sched_on_schedulers(d->sched, on_schedulers, d);
 	local_watch_space(d->local, on_space, d);
 	return 0;
@@ -711,7 +698,7 @@ static bool is_settled(struct daemon *d)
 	return d->vortex_gone && d->pool_gone && (!d->serve || serve_is_idle(d->serve)) &&
 	       (!d->writers || writers_is_idle(d->writers)) &&
 	       (!d->tasks || tasks_is_idle(d->tasks)) && (!d->local || local_is_idle(d->local)) &&
-	       d->broker_gone;
+	       d->broker_gone && d->own_address_gone;
 }
 
 static bool is_silent(struct daemon *d)
@@ -763,6 +750,9 @@ static void stop(struct daemon *d)
 		tasks_close(d->tasks);
 	if (d->local)
 		local_close(d->local);
+	d->own_address_gone = !d->own_address;
+	if (d->own_address)
+		own_address_close(d->own_address, set_flag, &d->own_address_gone);
 	d->broker_gone = !d->broker;
 	if (d->broker)
 		broker_close(d->broker, set_flag, &d->broker_gone);
