@@ -44,7 +44,8 @@ WARN += -Werror
 endif
 OUR_CFLAGS := -std=gnu17 -fno-strict-aliasing -fstack-protector-strong -ffunction-sections \
 	-fdata-sections -fvisibility=hidden -pthread $(WARN)
-OUR_CPPFLAGS := -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -I. -I$(B)/gen -DVERSION='"$(VERSION)"'
+OUR_CPPFLAGS := -D_GNU_SOURCE -D_FORTIFY_SOURCE=2 -I. -I$(B)/gen -DVERSION='"$(VERSION)"' \
+	-DLIBEXECDIR='"$(LIBEXECDIR)"'
 OUR_LDFLAGS := -Wl,--gc-sections -Wl,-z,relro,-z,now -Wl,--as-needed -pthread
 ifneq ($(FUZZ),)
 OUR_CFLAGS += -fsanitize=fuzzer-no-link
@@ -111,7 +112,7 @@ $(B)/%.pb-c.o: $(B)/gen/%.pb-c.c | $(GENERATED)
 .PHONY: lint
 lint: $(GENERATED)
 	$(Q)scripts/lint $(LINT_ARGS) --cc '$(LINT_CC)'
-LINT_CC = $(CC) $(filter-out -DVERSION=%,$(OUR_CPPFLAGS)) -DVERSION= $(OUR_CFLAGS) -Werror -Wno-unused
+LINT_CC = $(CC) $(filter-out -DVERSION=% -DLIBEXECDIR=%,$(OUR_CPPFLAGS)) $(OUR_CFLAGS) -Werror -Wno-unused
 
 # what is missing is installed first; the programs are built by a second make, which sees it
 .PHONY: demo

@@ -40,7 +40,7 @@ const struct conf_option config_options[] = {
 	{"local", "broker_socket", CONF_STRING, AT(broker_socket),
 		.help = "socket of dfdaemon-broker, which opens paths as the caller; when empty, broker_program is started for each path"},
 	{"local", "broker_program", CONF_STRING, AT(broker_program),
-		.help = "dfdaemon-broker; when empty, the one beside dfdaemon's executable"},
+		.help = "dfdaemon-broker; when empty, the one beside dfdaemon's executable, else the installed one"},
 	{"local", "export_link", CONF_BOOL, AT(export_link), .def = "no",
 		.help = "exports to a path try a hard link first, as the documented dfcache does; such an output is read-only and belongs to the cache"},
 

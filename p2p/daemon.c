@@ -187,6 +187,9 @@ static int identify(struct daemon *d)
 	d->broker_program[n] = 0;
 	slash = strrchr(d->broker_program, '/');
 	snprintf(slash + 1, 31, "dfdaemon-broker");
+	if (access(d->broker_program, X_OK) < 0)
+		snprintf(d->broker_program, sizeof(d->broker_program), "%s",
+			LIBEXECDIR "/dfcachefiles/dfdaemon-broker");
 	return 0;
 }
 

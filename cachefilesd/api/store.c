@@ -58,9 +58,8 @@ struct store_client {
 	struct msghdr msg;
 	struct iovec iov;
 	uint8_t in[PROTO_MESSAGE_MAX];
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(sizeof(int) * FDS_IN_A_REPLY)];
+	struct {
+		_Alignas(struct cmsghdr) char buf[CMSG_SPACE(sizeof(int) * FDS_IN_A_REPLY)];
 	} control;
 	struct store_info entries[PROTO_LIST_ENTRIES];
 	struct proto_reply reply;

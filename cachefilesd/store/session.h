@@ -62,9 +62,8 @@ struct session {
 	uint32_t n_slots, n_leases, lease_serial;
 	struct msghdr in_msg, out_msg;
 	struct iovec in_iov, out_iov;
-	union {
-		struct cmsghdr align;
-		char buf[CMSG_SPACE(3 * sizeof(int))];
+	struct {
+		_Alignas(struct cmsghdr) char buf[CMSG_SPACE(3 * sizeof(int))];
 	} control;
 	uint8_t in[PROTO_MESSAGE_MAX];
 };

@@ -637,7 +637,7 @@ static void a_request_must_arrive_in_time(void **state)
 	for (int i = 0; i < 6; i++) {
 		uint64_t until = loop_now(f->l) + 20 * MS;
 
-		if (send(fd, "\0\4\0\0\0\x44" + i, 1, MSG_NOSIGNAL) != 1)
+		if (send(fd, &"\0\4\0\0\0\x44"[i], 1, MSG_NOSIGNAL) != 1)
 			break;
 		while (loop_now(f->l) < until)
 			assert_int_equal(loop_step(f->l, 5 * MS), 0);
