@@ -98,11 +98,9 @@ const struct conf_option config_options[] = {
 		"tasks fetched at once; more are refused"},
 
 	{"upload", "slots", CONF_U64, AT(slots), 1, 1024, "8", NULL,
-		"pieces sent at once to peers of our kind; others are told that this one is busy"},
+		"pieces sent at once; further peers of our kind are told that this one is busy, others wait"},
 	{"upload", "max_connections", CONF_U64, AT(max_connections), 1, 65536, "512", NULL,
 		"connections to the piece server"},
-	{"upload", "max_transfers", CONF_U64, AT(max_transfers), 1, 1024, "64", NULL,
-		"pieces sent at once in all; more wait in order of arrival"},
 	{"upload", "bandwidth", CONF_SIZE, AT(upload_bandwidth), 0, 0, "0", "bytes per second",
 		"most that is sent to peers; 0: no limit"},
 

@@ -40,7 +40,7 @@ struct config {
 	/* [download] */
 	uint64_t concurrent_pieces, progress_timeout_ns, room_timeout_ns, max_downloads;
 	/* [upload] */
-	uint64_t slots, max_connections, max_transfers, upload_bandwidth;
+	uint64_t slots, max_connections, upload_bandwidth;
 	/* [daemon] */
 	char *loop, *log_level, *log_file;
 	uint64_t workers, buffer_bytes;

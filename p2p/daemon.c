@@ -426,7 +426,7 @@ static int build_transfers(struct daemon *d)
 	const struct config *c = d->cfg;
 	struct vortex_server_limits limits = {
 		.max_connections = (unsigned)c->max_connections,
-		.max_sending = (unsigned)c->max_transfers,
+		.max_sending = (unsigned)c->slots,
 		.bandwidth = c->upload_bandwidth,
 	};
 	struct fetches_config fc = {
@@ -449,7 +449,7 @@ static int build_transfers(struct daemon *d)
 	r = vortex_pool_new(&d->pool, d->loop, MAX_IDLE_CONNECTIONS, c->buffer_bytes);
 	if (r < 0)
 		return fail(r, "the piece client");
-	r = serve_new(&d->serve, d->tasks, (unsigned)c->slots);
+	r = serve_new(&d->serve, d->tasks);
 	if (r < 0)
 		return fail(r, "the piece source");
 	r = vortex_server_new(

@@ -12,7 +12,6 @@
 
 struct serve {
 	struct tasks *tasks;
-	unsigned slots, n_sending;
 	struct serve_stats stats;
 };
 
@@ -21,7 +20,7 @@ struct serving {
 	struct serve *serve;
 	struct vortex_request *rq;
 	struct task_open open;
-	bool is_opening, is_sending;
+	bool is_opening;
 	struct task *task;
 	uint32_t number;
 };
@@ -47,8 +46,6 @@ static void answer(struct serving *s)
 		.parent_id = "",
 		.created_s = (int64_t)(t->created_ns / 1000000000u),
 	};
-	s->is_sending = true;
-	sv->n_sending++;
 	vortex_reply(s->rq, &p);
 }
 
@@ -72,11 +69,6 @@ static void find(void *arg, struct vortex_request *rq, const char *task_id, uint
 	struct serve *sv = arg;
 	struct serving *s;
 
-	if (vortex_request_is_ours(rq) && sv->n_sending >= sv->slots) {
-		sv->stats.n_busy++;
-		vortex_refuse(rq, VORTEX_E_INTERNAL, VORTEX_BUSY_MESSAGE);
-		return;
-	}
 	s = calloc(1, sizeof(*s));
 	if (!s) {
 		vortex_refuse(rq, VORTEX_E_INTERNAL, "out of memory");
@@ -107,8 +99,6 @@ static void done(void *arg, struct vortex_request *rq, uint64_t sent, bool whole
 	if (!s)
 		return;
 	sv->stats.n_running--;
-	if (s->is_sending)
-		sv->n_sending--;
 	if (s->is_opening)
 		task_open_cancel(&s->open);
 	task_unref(s->task);
@@ -117,14 +107,13 @@ static void done(void *arg, struct vortex_request *rq, uint64_t sent, bool whole
 
 const struct vortex_source_ops serve_ops = {.find = find, .done = done};
 
-int serve_new(struct serve **out, struct tasks *tasks, unsigned slots)
+int serve_new(struct serve **out, struct tasks *tasks)
 {
 	struct serve *sv = calloc(1, sizeof(*sv));
 
 	if (!sv)
 		return -ENOMEM;
 	sv->tasks = tasks;
-	sv->slots = slots ? slots : 8;
 	*out = sv;
 	return 0;
 }
