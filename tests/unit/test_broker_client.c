@@ -329,6 +329,7 @@ static void silence_ends_in_time(void **state)
 		listen_at(at(w, "silent"), SOCK_SEQPACKET);
 	const struct broker_options o = {.socket_path = at(w, "silent")};
 
+	assert_true(silent >= 0);
 	assert_int_equal(broker_new(&w->broker, w->loop, &o), 0);
 	broker_open_source(w->broker, w->sock, "/etc/passwd", 50000000, on_source, w);
 	turn_until(w, NULL, 1);
