@@ -22,6 +22,7 @@
 #include "cachefilesd/door.h"
 #include "cachefilesd/holder.h"
 #include "cachefilesd/options.h"
+#include "cachefilesd/sandbox.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "common/fd.h"
@@ -232,11 +233,20 @@ static int null_stdio(void)
 static int give_up_rights(const struct daemon *d)
 {
 	static const cap_value_t kernel[] = {CAP_SYS_ADMIN, CAP_DAC_OVERRIDE, CAP_FOWNER};
+	int rc;
 
 	if (geteuid() != 0)
-		return privs_no_new_privs();
-	return d->cfg.nokernel ? privs_keep_caps(NULL, 0)
-			       : privs_keep_caps(kernel, ARRAY_SIZE(kernel));
+		rc = privs_no_new_privs();
+	else if (d->cfg.nokernel)
+		rc = privs_keep_caps(NULL, 0);
+	else
+		rc = privs_keep_caps(kernel, ARRAY_SIZE(kernel));
+	if (!rc) {
+		rc = sandbox_enter();
+		if (rc == -ENOSYS)
+			log_info("no seccomp filter here, going on without one");
+	}
+	return rc == -ENOSYS ? 0 : rc;
 }
 
 static int start(struct daemon *d, struct holder *h, struct door **door, struct culler **culler)

@@ -789,6 +789,22 @@ bool depot_touch(struct depot *t, const char *id)
 	return k != NULL;
 }
 
+void depot_touch_shape(struct depot *t, uint64_t length, uint32_t piece_length)
+{
+	lock(t);
+	for (uint32_t i = 0; i < t->n_slots; i++) {
+		struct task *k = slot_task(t, i);
+
+		if (!k || k->is_committing || k->is_removed || k->length != length ||
+			k->piece_length != piece_length)
+			continue;
+		account(t, k, false);
+		used_now(t, k);
+		account(t, k, true);
+	}
+	unlock(t);
+}
+
 void depot_set_pinned(struct depot *t, struct task *k, bool pinned)
 {
 	lock(t);

@@ -179,6 +179,9 @@ struct task *depot_lease(struct depot *t, const char *id, struct store_info *inf
 /* depot_unlease - @used: it counts as a use up to now */
 void depot_unlease(struct depot *t, struct task *task, bool used);
 bool depot_touch(struct depot *t, const char *id);
+/* depot_touch_shape - tasks of this shape count as used now: an import of the same content is on its
+ * way and must not cull the copy that is here. */
+void depot_touch_shape(struct depot *t, uint64_t length, uint32_t piece_length);
 void depot_set_pinned(struct depot *t, struct task *task, bool pinned);
 void depot_set_expires(struct depot *t, struct task *task, uint64_t expires_ns);
 /* depot_remove - out of the index and into trash/ at once, whoever reads it. @why, a constant, is for the

@@ -246,6 +246,8 @@ static bool create_wait(struct job *j, uint64_t wanted_free, const char *message
 		job_say(j, STORE_NO_SPACE, message);
 		return false;
 	}
+	if (!j->message[0] && !j->rec.info.id[0])
+		depot_touch_shape(s->depot, j->rec.info.length, j->rec.info.piece_length);
 	snprintf(j->message, sizeof(j->message), "%s", message);
 	if (s->hooks.need_space)
 		s->hooks.need_space(s->hooks.arg, wanted_free);

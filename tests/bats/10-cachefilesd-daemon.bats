@@ -83,6 +83,7 @@ teardown()
 	grep -q '^CapPrm:.0*$' "/proc/$PID/status"
 	grep -q '^CapEff:.0*$' "/proc/$PID/status"
 	grep -q '^NoNewPrivs:.1' "/proc/$PID/status"
+	grep -q '^Seccomp:.2' "/proc/$PID/status"
 	tool put a 5000
 	tool get a
 	tool rm a

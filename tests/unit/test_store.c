@@ -333,6 +333,34 @@ static void culls_in_order(void **state)
 	fixture_free(f);
 }
 
+/* an import whose content is here already must not push that very copy out */
+static void import_spares_its_own_copy(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	struct store_create cr = {.length = 4,
+		.reserve_bytes = 1 << 20,
+		.piece_length = 4,
+		.uid = getuid(),
+		.wait_ns = SEC / 10};
+	struct cull_source *s = &f->depot->source;
+	char label[128];
+	uint64_t used, freed;
+
+	assert_int_equal(put_task(f, "same", "abcd", 4, 4, 3, false, 0), STORE_OK);
+	f->wall_ns += SEC;
+	assert_int_equal(put_task(f, "other", "abcde", 5, 4, 3, false, 0), STORE_OK);
+	f->wall_ns += SEC;
+	f->space.blocks_avail = 0;
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_NO_SPACE);
+	assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_READY);
+	assert_int_equal(s->ops->remove(s, &freed, label, sizeof(label)), CULL_FREED);
+	assert_string_equal(label, "task other");
+	free(c);
+	fixture_free(f);
+}
+
 static void orphans_go_first(void **state)
 {
 	struct fixture *f = fixture_ready();
@@ -377,6 +405,7 @@ int main(void)
 		cmocka_unit_test(pins_extends_attrs),
 		cmocka_unit_test(waits_for_space),
 		cmocka_unit_test(culls_in_order),
+		cmocka_unit_test(import_spares_its_own_copy),
 		cmocka_unit_test(orphans_go_first),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
