@@ -71,7 +71,7 @@ struct vortex_server {
 	void *arg;
 	struct vortex_server_limits limits;
 	struct bucket bucket;
-	struct list all, idle, waiting, throttled; /* idle: between two requests, longest first */
+	struct list all, idle, waiting, throttled; /* idle: in READ, longest first */
 	struct loop_op accept, gone_op;
 	struct deadline accept_retry, tokens;
 	struct vortex_server_stats stats;
@@ -200,15 +200,11 @@ static void begin_request(struct vortex_request *c)
 	c->state = READ;
 	c->n_in = 0;
 	c->data = NULL;
-	if (c->was_served) {
-		list_push(&c->s->idle, &c->place);
-		deadline_set(&c->deadline, now + c->s->limits.idle_timeout_ns);
-		start_accept(c->s); /* a full server has somebody to spare now */
-	} else {
-		deadline_set(&c->deadline, now + c->s->limits.request_timeout_ns);
-	}
-	if (c->state == READ)
-		read_more(c);
+	list_push(&c->s->idle, &c->place);
+	deadline_set(&c->deadline, now + (c->was_served ? c->s->limits.idle_timeout_ns
+							: c->s->limits.request_timeout_ns));
+	read_more(c);
+	start_accept(c->s); /* a full server has somebody to spare now … */
 }
 
 static void on_watch(struct loop_op *op, int res)
@@ -223,6 +219,8 @@ static void on_watch(struct loop_op *op, int res)
 
 static void on_request(struct vortex_request *c)
 {
+	list_del(&c->place);
+	start_accept(c->s); /* … and perhaps nobody any more */
 	c->state = FIND;
 	c->has_request = true;
 	c->is_piece = false;
@@ -272,11 +270,9 @@ static void on_recv(struct loop_op *op, int res)
 		else
 			loop_recv(c->s->loop, &c->recv, c->fd, c->in, sizeof(c->in));
 	} else if (c->state == READ && res > 0) {
-		if (!c->n_in && c->was_served) { /* the first byte of the next request */
-			list_del(&c->place);
+		if (!c->n_in && c->was_served) /* the first byte of the next request */
 			deadline_set(&c->deadline,
 				loop_now(c->s->loop) + c->s->limits.request_timeout_ns);
-		}
 		c->n_in += (size_t)res;
 		on_bytes(c);
 	} else if (c->state == READ) {
@@ -576,23 +572,33 @@ static int conn_new(struct vortex_server *s, int fd)
 	return 0;
 }
 
-/* start_accept - unless full; then the longest idle kept connection makes room, and the others wait
- * in the listener's queue */
+/* start_accept - unless full of connections that are being served: then the others wait in the
+ * listener's queue */
 static void start_accept(struct vortex_server *s)
 {
-	if (s->is_closing || loop_op_is_active(&s->accept) || deadline_is_active(&s->accept_retry))
+	if (s->is_closing || deadline_is_active(&s->accept_retry))
 		return;
-	if (s->stats.n_connections < s->limits.max_connections)
+	if (s->stats.n_connections >= s->limits.max_connections && list_empty(&s->idle))
+		loop_cancel(s->loop, &s->accept);
+	else if (!loop_op_is_active(&s->accept))
 		loop_accept(s->loop, &s->accept, s->listen_fd);
-	else if (!list_empty(&s->idle))
-		conn_close(container_of(s->idle.next, struct vortex_request, place));
+}
+
+/* make_room - whoever has gone longest without a whole request goes, so that silent strangers cannot
+ * keep others out */
+static void make_room(struct vortex_server *s)
+{
+	LOG_LIMITED(LOG_WARNING,
+		"vortex: full, the connection that is silent for longest makes room max=%u",
+		s->limits.max_connections);
+	conn_close(container_of(s->idle.next, struct vortex_request, place));
 }
 
 static void on_accept(struct loop_op *op, int res)
 {
 	struct vortex_server *s = container_of(op, struct vortex_server, accept);
 
-	if (s->is_closing || res == -ECANCELED) {
+	if (s->is_closing) {
 		if (res >= 0)
 			fd_close(res);
 		server_check_gone(s);
@@ -604,9 +610,11 @@ static void on_accept(struct loop_op *op, int res)
 		if (r) {
 			fd_close(res);
 			res = r;
+		} else if (s->stats.n_connections > s->limits.max_connections) {
+			make_room(s); /* the new one is there itself, so there is somebody */
 		}
 	}
-	if (res < 0) {
+	if (res < 0 && res != -ECANCELED) {
 		LOG_LIMITED(LOG_WARNING, "vortex: cannot accept, trying again error=%s",
 			strerror(-res));
 		deadline_set(&s->accept_retry, loop_now(s->loop) + ACCEPT_RETRY_NS);

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* bench_vortex.c — how fast pieces travel on loopback, each end on a processor of its own, beside a
- * plain sendfile/recv loop in the same run. Every byte that our client counts is verified (crc32) and
+ * plain loops of system calls in the same run. Every byte that our client counts is verified (crc32) and
  * hashed (XXH3-128). Prints one row per way; GiB/s are medians of the rounds.
  *
  *   bench_vortex [MIB [ROUNDS [PIECES-AT-ONCE]]]
@@ -32,8 +32,9 @@
 #define MAX_ROUNDS 32
 #define GIB        (1024.0 * 1024 * 1024)
 
-enum way { RAW, EPOLL, URING, N_WAYS };
-static const char *const way_names[] = {"sendfile/recv", "vortex, epoll", "vortex, io_uring"};
+enum way { RAW, RAW_SPLICE, RAW_COPY, EPOLL, URING, N_WAYS };
+static const char *const way_names[] = {
+	"sendfile/recv", "splice/recv", "read+send/recv", "vortex, epoll", "vortex, io_uring"};
 enum sink { TO_TMPFS, TO_NOTHING, N_SINKS };
 static const char *const sink_names[] = {"tmpfs", "discarded"};
 
@@ -149,17 +150,48 @@ static void parent_vortex(enum way way, int listener)
 	loop_free(p.l);
 }
 
-static void parent_raw(int listener)
+static void send_copy(int fd, off_t *off, char *buffer, size_t cap)
 {
-	int fd = accept(listener, NULL, NULL);
+	ssize_t n = pread(b.source, buffer, cap, *off);
+
+	if (n <= 0 || send(fd, buffer, (size_t)n, MSG_NOSIGNAL) != n)
+		die("read and send", errno);
+	*off += n;
+}
+
+static void send_splice(int fd, off_t *off, const int *pipe_fds)
+{
+	ssize_t n = splice(b.source, off, pipe_fds[1], NULL, 1 << 20, SPLICE_F_MOVE);
+
+	for (ssize_t k; n > 0; n -= k) {
+		k = splice(pipe_fds[0], NULL, fd, NULL, (size_t)n, SPLICE_F_MOVE);
+		if (k <= 0)
+			n = -1;
+	}
+	if (n < 0)
+		die("splice", errno);
+}
+
+static void parent_raw(enum way way, int listener)
+{
+	size_t cap = 256 << 10;
+	char *buffer = malloc(cap);
+	int pipe_fds[2], fd = accept(listener, NULL, NULL);
 	off_t off = 0;
 
-	if (fd < 0)
+	if (fd < 0 || !buffer || pipe2(pipe_fds, O_CLOEXEC))
 		die("accept", errno);
-	while ((uint64_t)off < b.length)
-		if (sendfile(fd, b.source, &off, b.length - (uint64_t)off) <= 0)
+	(void)fcntl(pipe_fds[1], F_SETPIPE_SZ, 1 << 20); /* as large as we may */
+	while ((uint64_t)off < b.length) {
+		if (way == RAW_COPY)
+			send_copy(fd, &off, buffer, cap);
+		else if (way == RAW_SPLICE)
+			send_splice(fd, &off, pipe_fds);
+		else if (sendfile(fd, b.source, &off, b.length - (uint64_t)off) <= 0)
 			die("sendfile", errno);
+	}
 	close(fd);
+	free(buffer);
 }
 
 /* ---- the child -------------------------------------------------------------------------------- */
@@ -289,13 +321,13 @@ static bool measure(enum way way, enum sink sink, struct sample *s)
 		} told = {.end = end};
 
 		pin(end);
-		if (way != RAW && fcntl(listener, F_SETFL, O_NONBLOCK))
+		if (way >= EPOLL && fcntl(listener, F_SETFL, O_NONBLOCK))
 			exit(1);
-		if (end == 0 && way == RAW)
-			parent_raw(listener);
+		if (end == 0 && way < EPOLL)
+			parent_raw(way, listener);
 		else if (end == 0)
 			parent_vortex(way, listener);
-		else if (way == RAW)
+		else if (way < EPOLL)
 			child_raw(sink);
 		else
 			child_vortex(way);
