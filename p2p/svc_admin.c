@@ -413,8 +413,9 @@ static void on_expiry_set(void *arg, int status, const char *message, const stru
 	struct admin *a = arg;
 
 	a->sched = NULL;
-	if (status == RPC_UNIMPLEMENTED && a->seen.is_here) {
-		/* Dragonfly's schedulers have no such call: the copy here is what can be changed */
+	if ((status == RPC_OK || status == RPC_UNIMPLEMENTED) && a->seen.is_here) {
+		/* Dragonfly's schedulers have no such call: the copy here is what can be changed. Our
+		 * own orders it for all holders; ours is done now, so that the answer shows it. */
 		changing(a, local_expire(a->svc->c.local, a->id, local_expires_at(a->ttl_ns),
 				    on_changed, a));
 		return;
