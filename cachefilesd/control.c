@@ -132,6 +132,9 @@ static void text_store(const struct control_facts *f, struct buf *out)
 		"  since the start: committed %" PRIu64 ", expired %" PRIu64 ", deleted %" PRIu64
 		", culled %" PRIu64 ", damaged %" PRIu64 "\n",
 		d->n_committed, d->n_expired, d->n_deleted, d->n_culled, d->n_damaged);
+	if (d->held_bytes)
+		buf_addf(out, "  removed and still being read: %s, free when the readers end\n",
+			size_text(d->held_bytes, a));
 	if (d->clock_is_doubtful)
 		buf_adds(out, "CLOCK     it is not where it was left: nothing expires until it is "
 			      "believed\n");
@@ -210,6 +213,7 @@ static void figures(const struct control_facts *f, emit_fn emit, struct buf *out
 		emit(out, "tasks", "partial_bytes", "bytes reserved for them", d->partial_bytes);
 		emit(out, "tasks", "promised_bytes", "admitted, not yet reserved",
 			d->promised_bytes);
+		emit(out, "tasks", "held_bytes", "removed, still being read", d->held_bytes);
 		emit(out, "tasks", "clients", "connected clients", f->n_clients);
 		emit(out, "tasks", "committed_total", "tasks committed", d->n_committed);
 		emit(out, "tasks", "expired_total", "tasks expired", d->n_expired);

@@ -194,6 +194,9 @@ static void report_ready(struct daemon *d)
 	unsigned char ok = EXIT_OK;
 	int null;
 
+	/* what went wrong so far was for the terminal, what comes is for the log */
+	if (!d->opt.use_stderr)
+		log_open(LOG_SINK_SYSLOG, "cachefilesd", NULL);
 	if (d->ready_fd < 0)
 		return;
 	/* who started us may wait for the end of our output */
@@ -272,6 +275,10 @@ static int start(struct daemon *d, struct holder *h, struct door **door, struct 
 	} else {
 		fds.root = fcntl(d->dirfd, F_DUPFD_CLOEXEC, 3);
 	}
+	if (!d->cfg.store && !faccessat(d->dirfd, "pieces", F_OK, 0))
+		log_warning(
+			"pieces/ is there, but the store is off: its tasks occupy space and are "
+			"neither served nor culled");
 	rc = door_open(door, &dc, reason);
 	if (rc) {
 		log_err("%s: errno %d (%s)", reason, -rc, strerror(-rc));
@@ -392,7 +399,8 @@ int main(int argc, char **argv)
 	d.is_replacement = holder_is_replacement();
 	if (!d.is_replacement)
 		close_inherited();
-	log_open(d.opt.use_stderr ? LOG_SINK_STDERR : LOG_SINK_SYSLOG, "cachefilesd", NULL);
+	log_open(d.opt.use_stderr || isatty(STDERR_FILENO) ? LOG_SINK_STDERR : LOG_SINK_SYSLOG,
+		"cachefilesd", NULL);
 	log_set_level(d.opt.debug ? LOG_DEBUG : LOG_INFO);
 	rc = null_stdio();
 	if (rc) {

@@ -552,6 +552,7 @@ void depot_figures(struct depot *t, struct depot_figures *f)
 	f->cullable_bytes = t->cullable_bytes;
 	f->partial_bytes = t->partial_bytes;
 	f->promised_bytes = t->promised_bytes;
+	f->held_bytes = t->held_bytes;
 	f->n_tasks = t->n_tasks;
 	f->n_pinned = t->n_pinned;
 	f->n_partials = t->n_partials;
@@ -769,8 +770,10 @@ void depot_unlease(struct depot *t, struct task *k, bool used)
 		used_now(t, k);
 	k->n_leases--;
 	account(t, k, true);
-	if (k->is_removed && !k->n_leases)
+	if (k->is_removed && !k->n_leases) {
+		t->held_bytes -= k->bytes;
 		task_forget(t, k);
+	}
 	unlock(t);
 }
 
@@ -835,7 +838,9 @@ int depot_take_out(struct depot *t, struct task *k, char mark, char name[LAYOUT_
 	heap_remove(&t->expiry, &k->expiry);
 	map_remove(&t->by_id, &k->by_id);
 	k->is_removed = true;
-	if (!k->n_leases)
+	if (k->n_leases)
+		t->held_bytes += k->bytes;
+	else
 		task_forget(t, k);
 	return rc;
 }

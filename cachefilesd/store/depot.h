@@ -95,6 +95,7 @@ struct depot {
 	/* bytes on disk: of complete tasks, of those pinned, of those that could be culled; the
 	 * reserves of partials; promises admitted and not yet visible in the free space */
 	uint64_t task_bytes, pinned_bytes, cullable_bytes, partial_bytes, promised_bytes;
+	uint64_t held_bytes; /* of removed tasks that somebody still reads: free when they end */
 	size_t n_tasks, n_pinned, n_partials;
 	struct uid_pins *uids; /* pinned bytes of each uid that has any */
 	size_t n_uids;
@@ -127,7 +128,8 @@ struct depot_figures {
 	struct depot_space space;
 	struct limits_thresholds thresholds;
 	uint64_t free_bytes; /* for new tasks: available less what is promised */
-	uint64_t task_bytes, pinned_bytes, cullable_bytes, partial_bytes, promised_bytes;
+	uint64_t task_bytes, pinned_bytes, cullable_bytes, partial_bytes, promised_bytes,
+		held_bytes;
 	size_t n_tasks, n_pinned, n_partials, n_leased;
 	uint64_t n_committed, n_culled, culled_bytes, n_expired, n_deleted, n_damaged;
 	bool clock_is_doubtful;

@@ -203,6 +203,7 @@ static void deleted_while_read(void **state)
 	assert_int_equal(c->r.status, STORE_OK);
 	CALL(f, d, store_delete, "1");
 	assert_int_equal(d->r.status, STORE_OK);
+	assert_true(f->depot->held_bytes > 0);
 	CALL(f, d, store_open, "1");
 	assert_int_equal(d->r.status, STORE_NOT_FOUND);
 	/* the same id can be imported again while the old one is still being read */
@@ -212,6 +213,7 @@ static void deleted_while_read(void **state)
 	CALL(f, d, store_release, c->r.lease); /* d is cleared, c is not */
 	assert_int_equal(d->r.status, STORE_OK);
 	call_close(c);
+	assert_int_equal(f->depot->held_bytes, 0);
 	CALL(f, d, store_stat, "1");
 	assert_int_equal(d->r.info.length, 4);
 	assert_int_equal(f->depot->n_tasks, 1);
