@@ -219,32 +219,6 @@ void config_dump(const struct config *c, struct buf *out)
 	}
 }
 
-void config_manual(struct buf *out)
-{
-	const char *section = "";
-
-	for (size_t i = 0; i < config_n_options; i++) {
-		const struct conf_option *o = &config_options[i];
-
-		if (strcmp(section, o->section) != 0) {
-			if (i)
-				buf_adds(out, ".El\n");
-			buf_addf(out, ".Ss [%s]\n.Bl -tag -width Ds\n", o->section);
-		}
-		section = o->section;
-		buf_addf(out, ".It Ic %s", o->key);
-		if (o->def)
-			buf_addf(out, " = Ar %s", o->def);
-		buf_addf(out, "\n%c%s",
-			o->help[0] >= 'a' && o->help[0] <= 'z' ? o->help[0] - 32 : o->help[0],
-			o->help + 1);
-		if (o->unit)
-			buf_addf(out, " (%s)", o->unit);
-		buf_adds(out, ".\n");
-	}
-	buf_adds(out, ".El\n");
-}
-
 bool config_list(const char *list, size_t i, char *out, size_t cap)
 {
 	const char *end;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* config.h — dfdaemon's part of /etc/dragonfly/dfcache.conf: text to a typed struct, one table row
- * for each option (parser, --help, --dump-config and the manual are made of it). Opens nothing.
+ * for each option (parser, --help and --dump-config are made of it, the manual is compared with it). Opens nothing.
  * The section [dfcache] of the same file is dfcache's and is not looked at.
  */
 #ifndef P2P_CONFIG_H
@@ -60,8 +60,6 @@ int config_set(struct config *c, const char *assignment, char *reason);
 int config_check(const struct config *c, struct buf *errors);
 /* config_dump - every option as the file would have it, with its help as a comment */
 void config_dump(const struct config *c, struct buf *out);
-/* config_manual - the options as mdoc list items, for the manual's table */
-void config_manual(struct buf *out);
 
 /* config_list - item @i of a LIST value into @out; false when there are not so many */
 bool config_list(const char *list, size_t i, char *out, size_t cap);

@@ -38,7 +38,6 @@ static const struct option long_options[] = {
 	{"allow-root", no_argument, NULL, 'R'},
 	{"check-config", no_argument, NULL, 'k'},
 	{"dump-config", no_argument, NULL, 'd'},
-	{"dump-manual", no_argument, NULL, 'm'},
 	{"help", no_argument, NULL, 'h'},
 	{"version", no_argument, NULL, 'V'},
 	{NULL, 0, NULL, 0},
@@ -145,13 +144,6 @@ static int parse(int argc, char **argv, struct arguments *a, struct config *c)
 		case 'k':
 			a->check = true;
 			break;
-		case 'm': {
-			_cleanup_buf_ struct buf b = {0};
-
-			config_manual(&b);
-			fputs(buf_str(&b), stdout);
-			return EXIT_SUCCESS + 1;
-		}
 		}
 	}
 	return 0;
