@@ -12,7 +12,7 @@
 
 /* A batch ends here even if more is missing: then the free space is read again and whoever waits
  * for the thread is served. */
-#define BATCH_MAX   64
+#define BATCH_MAX   256
 #define REST_FACTOR 100
 #define BACKOFF_MIN (1 * S)
 #define BACKOFF_MAX (60 * S)
@@ -135,13 +135,14 @@ static void record(struct cull *c, const struct cull_source *s, const struct cul
 {
 	struct cull_record *r = &c->records[c->n_records++ % CULL_N_RECORDS];
 
-	*r = (struct cull_record){.at_ns = wall_ns,
-		.used_ns = used_ns,
-		.bytes = bytes,
-		.source = s->ops->name,
-		.reason = need->reason ? need->reason : "limits",
-		.outcome = outcome};
-	snprintf(r->label, sizeof(r->label), "%s", label);
+	r->at_ns = wall_ns;
+	r->used_ns = used_ns;
+	r->bytes = bytes;
+	r->source = s->ops->name;
+	r->reason = need->reason ? need->reason : "limits";
+	r->outcome = outcome;
+	memcpy(r->label, label, strnlen(label, sizeof(r->label) - 1) + 1);
+	r->label[sizeof(r->label) - 1] = '\0';
 }
 
 static void count(struct cull_pass *p, enum cull_outcome outcome, uint64_t bytes)
@@ -209,8 +210,9 @@ static bool cull_one(struct cull *c, const struct cull_need *need, uint64_t wall
 	uint64_t used_ns = 0;
 	struct cull_source *s = oldest(c, need, &used_ns, is_working);
 	enum cull_outcome outcome;
-	char label[200] = "";
+	char label[CULL_LABEL];
 
+	label[0] = '\0';
 	*is_freed = false;
 	*bytes = 0;
 	if (!s || (need->older_than_ns && used_ns >= need->older_than_ns))

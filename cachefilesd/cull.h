@@ -25,6 +25,7 @@
 
 #define CULL_MAX_SOURCES 4
 #define CULL_N_RECORDS   256 /* eviction record */
+#define CULL_LABEL       200
 
 struct cull_need {
 	bool is_wanted;
@@ -51,7 +52,7 @@ struct cull_record {
 	uint64_t at_ns, used_ns, bytes;
 	const char *source, *reason;
 	enum cull_outcome outcome;
-	char label[200];
+	char label[CULL_LABEL];
 };
 
 struct cull {

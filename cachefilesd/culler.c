@@ -92,7 +92,7 @@ struct culler {
 	uint64_t run_freed_bytes, run_avail_bytes, run_deficit_bytes, freed_since_sync;
 	uint64_t policy_ns;
 	const char *policy; /* "max-age", "max-size": a run of our own limits, or NULL */
-	uint64_t n_refusals, n_refusals_seen;
+	uint64_t n_refusals, n_refusals_seen, refusals_ns;
 	bool has_refusals;
 	struct filling filling;
 	struct culler_request *asked; /* CULLER_REQ_FREE in progress */
@@ -978,8 +978,10 @@ static uint64_t turn(struct culler *c, const struct culler_config *cfg)
 	if (c->is_dead && now >= c->rebind_ns)
 		rebind(c, now);
 	look(c, cfg, now);
-	if (c->was_wanted || c->view.is_culling)
+	if ((c->was_wanted || c->view.is_culling) && now - c->refusals_ns >= TICK_NS) {
+		c->refusals_ns = now;
 		read_refusals(c);
+	}
 	serve_requests(c);
 	c->cull.resume_files = cfg->resume_files;
 	c->cull.resume_bytes =

@@ -103,22 +103,17 @@ bool kcache_name_is_sendable(const char *name)
 
 /* The guard: the kernel would delete or rename whatever @name is in our working directory, on any
  * file system (cachefiles.md §0 fact 2); something mounted there makes the whole cache fail
- * (§1.7). So prove both on every call, whoever opened @dirfd. */
-static int guard_directory(const struct kcache *kc, int dirfd, const char *name)
-{
-	struct stat st;
-
-	if (kc->cache_fd < 0 || !kcache_name_is_sendable(name))
-		return KCACHE_REFUSED;
-	if (fstat(dirfd, &st) < 0)
-		return -errno;
-	return S_ISDIR(st.st_mode) && st.st_dev == kc->dev ? KCACHE_DONE : KCACHE_REFUSED;
-}
-
-static int guard_object(const struct kcache *kc, int dirfd, const char *name)
+ * (§1.7). What is on the cache's device and no mount point lies in a directory of that device. */
+static int guard(const struct kcache *kc, int dirfd, const char *name)
 {
 	struct statx sx;
+	struct stat st;
 
+	if (fstat(dirfd, &st) < 0)
+		return -errno;
+	if (kc->cache_fd < 0 || !S_ISDIR(st.st_mode) || st.st_dev != kc->dev ||
+		!kcache_name_is_sendable(name))
+		return KCACHE_REFUSED;
 	if (statx(dirfd, name, AT_SYMLINK_NOFOLLOW | AT_NO_AUTOMOUNT | AT_STATX_DONT_SYNC,
 		    STATX_TYPE, &sx) < 0)
 		return errno == ENOENT || errno == ESTALE ? KCACHE_GONE : -errno;
@@ -130,13 +125,18 @@ static int guard_object(const struct kcache *kc, int dirfd, const char *name)
 
 int kcache_cull_checked(struct kcache *kc, int dirfd, const char *name)
 {
-	int r = guard_directory(kc, dirfd, name);
+	static const char word[] = "cull ";
+	char text[sizeof(word) + NAME_MAX];
+	size_t len = strlen(name);
+	int r;
 
-	if (r != KCACHE_DONE)
-		return r;
+	if (kc->cache_fd < 0 || !kcache_name_is_sendable(name))
+		return KCACHE_REFUSED;
 	if (fchdir(dirfd) < 0)
 		return -errno;
-	r = kcache_command(kc, "cull %s", name);
+	memcpy(text, word, sizeof(word) - 1);
+	memcpy(text + sizeof(word) - 1, name, len);
+	r = send_bytes(kc, text, sizeof(word) - 1 + len);
 	switch (r) {
 	case 0:
 		return KCACHE_DONE;
@@ -152,10 +152,8 @@ int kcache_cull_checked(struct kcache *kc, int dirfd, const char *name)
 
 int kcache_cull(struct kcache *kc, int dirfd, const char *name)
 {
-	int r = guard_directory(kc, dirfd, name);
+	int r = guard(kc, dirfd, name);
 
-	if (r == KCACHE_DONE)
-		r = guard_object(kc, dirfd, name);
 	return r == KCACHE_DONE ? kcache_cull_checked(kc, dirfd, name) : r;
 }
 

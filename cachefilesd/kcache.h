@@ -90,8 +90,8 @@ enum kcache_outcome {
  * Returns an outcome or -errno; -EIO may mean this object, or that the cache is dead:
  * kcache_is_dead() tells. Changes the working directory of the thread. */
 int kcache_cull(struct kcache *kc, int dirfd, const char *name);
-/* kcache_cull_checked - the same for a caller who looked at @name a moment ago with scan_stat(): it
- * is on the cache's device and nothing is mounted on it. The directory is proved here all the same. */
+/* kcache_cull_checked - the same for a caller who looked at @name in @dirfd a moment ago with
+ * scan_stat(): it is on the cache's device (so @dirfd is, too) and nothing is mounted on it */
 int kcache_cull_checked(struct kcache *kc, int dirfd, const char *name);
 /* kcache_name_is_sendable - does the kernel read exactly @name from `cull NAME`? (no '/', no
  * newline, no leading blank, not "." or "..") */

@@ -372,9 +372,13 @@ static enum cull_outcome op_recheck(struct cull_source *s)
 static void make_label(
 	struct kernel_source *ks, uint32_t dir, const char *name, char *label, size_t cap)
 {
-	char path[PATH_MAX];
+	size_t len = strlen(dirnode_path(&ks->nodes, dir, label, cap / 2)), n = strlen(name);
 
-	snprintf(label, cap, "%s/%s", dirnode_path(&ks->nodes, dir, path, sizeof(path)), name);
+	if (n > cap - len - 2)
+		n = cap - len - 2;
+	label[len++] = '/';
+	memcpy(label + len, name, n);
+	label[len + n] = '\0';
 }
 
 static enum cull_outcome op_remove(

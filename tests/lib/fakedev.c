@@ -88,9 +88,9 @@ void fakedev_stop(struct fakedev *f)
 		return;
 	snprintf(mnt, sizeof(mnt), "%s/mnt", f->top);
 	if (f->pid > 0) {
-		umount2(mnt, MNT_DETACH);
 		kill(f->pid, SIGTERM);
 		waitpid(f->pid, NULL, 0);
+		umount2(mnt, MNT_DETACH); /* in case it could not do so itself */
 	}
 	tmp = open("/tmp", O_PATH | O_CLOEXEC);
 	path_remove_tree(tmp, f->top + strlen("/tmp/"), NULL);
