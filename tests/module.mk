@@ -75,7 +75,7 @@ check-long: check
 KERNEL ?= 6.1
 check-vm:
 	$(Q)scripts/install-deps
-	$(Q)$(SUBMAKE) all
+	$(Q)$(SUBMAKE) all $(addprefix $(B)/,$(patsubst %.c,%,$(wildcard tests/tools/*.c)))
 	$(Q)tests/run --build $(B) --timeout 7200 $(RUN_ARGS) $(foreach s,$(wildcard tests/vm/scenarios/*.sh),\
 		--command '$(KERNEL)/$(basename $(notdir $(s)))=tests/vm/guest run $(KERNEL) $(basename $(notdir $(s)))')
 
