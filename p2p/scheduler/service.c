@@ -54,6 +54,15 @@ struct task_message {
 	Google__Protobuf__Timestamp created, updated;
 };
 
+/* Two clocks and milliseconds on the way leave "1h" a little short: what is within 50 ms of a whole
+ * second is that second. */
+static uint64_t whole_seconds(uint64_t ns)
+{
+	uint64_t rest = (ns + 50 * MS) % SEC;
+
+	return rest < 100 * MS ? ns + 50 * MS - rest : ns;
+}
+
 static Common__V2__PersistentCacheTask *set_task(
 	const struct scheduler *s, struct task_message *x, const struct reg_task *t)
 {
@@ -73,7 +82,7 @@ static Common__V2__PersistentCacheTask *set_task(
 	/* ttl counts from created_at for those who add them up */
 	left = t->expires_ns == REG_NEVER ? 0 : t->expires_ns > now ? t->expires_ns - now : 0;
 	age = wall > created ? wall - created : 0;
-	api_set_duration(&x->ttl, t->expires_ns == REG_NEVER ? 0 : left + age);
+	api_set_duration(&x->ttl, t->expires_ns == REG_NEVER ? 0 : whole_seconds(left + age));
 	api_set_timestamp(&x->created, created);
 	api_set_timestamp(&x->updated, t->updated_wall_ns);
 	x->m.ttl = &x->ttl;
