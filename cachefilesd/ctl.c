@@ -559,7 +559,7 @@ int main(int argc, char **argv)
 		return rc;
 	}
 	rc = EXIT_USAGE;
-	log_set_level(LOG_CRIT); /* the client's own news is not for the terminal */
+	log_set_level(LOG_WARNING);
 	for (size_t i = 0; optind < argc && i < ARRAY_SIZE(commands); i++) {
 		if (strcmp(argv[optind], commands[i].name) != 0)
 			continue;

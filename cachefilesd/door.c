@@ -36,7 +36,7 @@
 #define SECOND    1000000000ull
 #define N_WORKERS 2
 #define STUCK     (600 * SECOND)
-#define LINES_MAX 100000
+#define LINES_MAX 20000
 
 struct door {
 	struct door_config dc;

@@ -569,6 +569,14 @@ static void deliver(struct store_client *c, int fds[FDS_IN_A_REPLY], size_t n_fd
 			break;
 		op = NULL;
 	}
+	/* who is turned away hears it before the number of the hello was read */
+	if (!op && c->state == CLIENT_HELLO && p->type == PROTO_HELLO &&
+		list_is_linked(&c->hello.link)) {
+		op = &c->hello;
+		if (c->sending == op)
+			c->sending = NULL;
+		op_release_bytes(op);
+	}
 	r = (struct store_reply){.status = p->status,
 		.message = p->message[0] || p->status == STORE_OK ? p->message
 								  : default_message(p->status),

@@ -21,6 +21,7 @@
 
 #define SECOND       1000000000ull
 #define CLOCK_PERIOD (60 * SECOND)
+#define EXPIRE_BATCH 500 /* renames in one go: the lock is held */
 #define INODES_EACH  3 /* directory, data, record */
 #define PARTIALS     (1ull << 63) /* list cursors: the second part of the list */
 #define SLOT_NONE    UINT32_MAX
@@ -291,8 +292,6 @@ static int load_entry(void *arg, const struct layout_entry *e)
 		report_damaged(t, e);
 		return 0;
 	}
-	if (e->r->recorded_ns > t->clock.believed_ns)
-		t->clock.believed_ns = e->r->recorded_ns; /* as a start for wallclock_start() */
 	if (e->is_partial)
 		return load_partial(t, e);
 	if (uid_add(t, e->r->info.uid))
@@ -300,7 +299,9 @@ static int load_entry(void *arg, const struct layout_entry *e)
 	rc = task_new(t, e->name, &k);
 	if (rc)
 		return rc;
-	task_fill(t, k, e->r, e->bytes, e->used_ns);
+	/* used in the future? Then the clock was wrong, and it must not stay for ever */
+	task_fill(t, k, e->r, e->bytes,
+		e->used_ns < t->clock.believed_ns ? e->used_ns : t->clock.believed_ns);
 	return 0;
 }
 
@@ -327,6 +328,10 @@ int depot_new(struct depot **out, int dirfd, const struct depot_settings *set,
 		return rc;
 	}
 	t->started_mono_ns = world_now(t).mono_ns;
+	recorded = layout_read_clock(&t->layout);
+	t->clock.believed_ns = world_now(t).wall_ns;
+	if (recorded > t->clock.believed_ns)
+		t->clock.believed_ns = recorded;
 	layout_empty_trash(&t->layout, true);
 	rc = layout_walk(&t->layout, load_entry, t);
 	if (rc) {
@@ -334,9 +339,6 @@ int depot_new(struct depot **out, int dirfd, const struct depot_settings *set,
 		depot_free(t);
 		return rc;
 	}
-	recorded = layout_read_clock(&t->layout);
-	if (t->clock.believed_ns > recorded)
-		recorded = t->clock.believed_ns;
 	wallclock_start(&t->clock, recorded, world_now(t));
 	if (wallclock_is_doubtful(&t->clock))
 		log_warning("store: the clock is not where it was left, nothing expires until it "
@@ -423,6 +425,20 @@ static uint64_t total_over_max(const struct depot *t, uint64_t more)
 								 : 0;
 }
 
+/* pinned bytes on their way: of @uid, or of everybody (-1) */
+static uint64_t pinned_partials(const struct depot *t, uid_t uid)
+{
+	uint64_t sum = 0;
+
+	list_for_each (it, &t->partials) {
+		const struct partial *p = list_entry(it, struct partial, link);
+
+		if (p->info.pinned && (uid == (uid_t)-1 || p->info.uid == uid))
+			sum += p->info.bytes_on_disk;
+	}
+	return sum;
+}
+
 static enum store_status admit_pin(
 	struct depot *t, const struct depot_space *s, uint64_t reserve, uid_t uid, char *message)
 {
@@ -430,21 +446,23 @@ static enum store_status admit_pin(
 	struct uid_pins *u = uid_find(t, uid);
 	uint64_t all = total / 100 * t->set.pins_max_pct,
 		 own = total / 100 * t->set.pins_uid_max_pct;
+	uint64_t held = t->pinned_bytes + pinned_partials(t, (uid_t)-1);
+	uint64_t own_held = (u ? u->bytes : 0) + pinned_partials(t, uid);
 	char a[NUM_TEXT], b[NUM_TEXT], c[NUM_TEXT];
 
-	if (all && t->pinned_bytes + reserve > all) {
+	if (all && held + reserve > all) {
 		snprintf(message, STORE_MESSAGE_MAX,
 			"pinned tasks may hold %s (pins_max %u%%), they hold %s, wanted %s more",
-			size_text(all, a), t->set.pins_max_pct, size_text(t->pinned_bytes, b),
+			size_text(all, a), t->set.pins_max_pct, size_text(held, b),
 			size_text(reserve, c));
 		return STORE_LIMIT;
 	}
-	if (own && (u ? u->bytes : 0) + reserve > own) {
+	if (own && own_held + reserve > own) {
 		snprintf(message, STORE_MESSAGE_MAX,
 			"pinned tasks of uid %u may hold %s (pins_uid_max %u%%), they hold %s, "
 			"wanted %s more",
 			(unsigned)uid, size_text(own, a), t->set.pins_uid_max_pct,
-			size_text(u ? u->bytes : 0, b), size_text(reserve, c));
+			size_text(own_held, b), size_text(reserve, c));
 		return STORE_LIMIT;
 	}
 	return STORE_OK;
@@ -982,7 +1000,7 @@ unsigned depot_expire(struct depot *t, uint64_t *next_ns)
 
 	lock(t);
 	believed = wallclock_expiry(&t->clock, now);
-	while ((k = due(t, believed, &why))) {
+	while (n < EXPIRE_BATCH && (k = due(t, believed, &why))) {
 		char id[STORE_ID_MAX + 1], name[LAYOUT_TRASH_TEXT];
 		int rc;
 
@@ -1001,6 +1019,8 @@ unsigned depot_expire(struct depot *t, uint64_t *next_ns)
 	n += expire_partials(t, believed);
 	first = heap_first(&t->expiry);
 	*next_ns = first ? first->key : 0;
+	if (n >= EXPIRE_BATCH)
+		*next_ns = now.wall_ns; /* there may be more */
 	unlock(t);
 	if (believed && believed > t->clock_written_ns + CLOCK_PERIOD &&
 		!wallclock_is_doubtful(&t->clock) && !layout_write_clock(&t->layout, believed))

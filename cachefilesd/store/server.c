@@ -128,7 +128,7 @@ void server_tick(struct server *s)
 		next = at < next ? at : next;
 		/* what could not be removed, or is held back by a doubtful clock, is not tried in
 		 * a loop */
-		next = next < now + SECOND / 10 ? now + SECOND / 10 : next;
+		next = next < now + SECOND / 20 ? now + SECOND / 20 : next;
 	}
 	if (loop_op_is_active(&s->timer))
 		loop_cancel(s->loop, &s->timer);

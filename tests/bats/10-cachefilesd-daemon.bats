@@ -113,6 +113,9 @@ teardown()
 	chmod 666 "$SOCK"
 	STORETOOL_WAIT=1 run -3 as 12345 stat theirs
 	grep -q 'client refused' "$LOG"
+	cp "$(command -v cachefilesctl)" "$OPEN/ctl"
+	run -3 setpriv --reuid 12345 --regid 12345 --clear-groups "$OPEN/ctl" -S "$SOCK" status
+	[[ "$output" == *"this user may not use the store"* ]]
 	stop
 }
 
