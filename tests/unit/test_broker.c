@@ -111,7 +111,7 @@ struct who {
 	gid_t group; /* supplementary, 0 = none */
 	mode_t umask;
 	int unshare;
-	bool in_chroot, without_caps;
+	bool in_chroot, without_caps, with_caps;
 };
 
 struct client {
@@ -198,12 +198,16 @@ static int be(const struct world *w, const struct who *me)
 			return -1;
 		strcpy(sa.sun_path, "/door");
 	}
+	if (me->with_caps)
+		prctl(PR_SET_KEEPCAPS, 1);
 	if (setgroups(me->group ? 1 : 0, &me->group) < 0 ||
 		setresgid(me->gid, me->gid, me->gid) < 0 ||
 		setresuid(me->uid, me->uid, me->uid) < 0)
 		return -1;
 	/* a change of uid clears it; exec, which a real caller has done since, sets it again */
 	prctl(PR_SET_DUMPABLE, 1);
+	/* a test that fails does not end its callers */
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	if ((me->unshare & CLONE_NEWUSER) && unshare(CLONE_NEWUSER) < 0)
 		return -1;
 	if (me->without_caps) {
@@ -212,6 +216,14 @@ static int be(const struct world *w, const struct who *me)
 		if (cap_set_proc(none) < 0)
 			return -1;
 		cap_free(none);
+	}
+	if (me->with_caps) {
+		const cap_value_t v = CAP_DAC_OVERRIDE;
+		cap_t caps = cap_get_proc();
+
+		if (cap_set_flag(caps, CAP_EFFECTIVE, 1, &v, CAP_SET) < 0 || cap_set_proc(caps) < 0)
+			return -1;
+		cap_free(caps);
 	}
 	int s = socket(AF_UNIX, SOCK_STREAM, 0);
 
@@ -443,6 +455,22 @@ static void root_has_what_it_has(void **state)
 	weak.without_caps = true;
 	c = client(w, weak);
 	refused(ask(c.sock, BROKER_OPEN_SOURCE, false, at(w, "users")), RPC_PERMISSION_DENIED,
+		"permission denied");
+	client_end(&c);
+}
+
+/* what a user's process can do now may be the doing of a set-uid program that it became since */
+static void capabilities_of_others_do_not_count(void **state)
+{
+	struct world *w = *state;
+	struct who strong = user;
+	struct client c;
+
+	need_root();
+	put(w, "roots", 0, 0, 0600);
+	strong.with_caps = true;
+	c = client(w, strong);
+	refused(ask(c.sock, BROKER_OPEN_SOURCE, false, at(w, "roots")), RPC_PERMISSION_DENIED,
 		"permission denied");
 	client_end(&c);
 }
@@ -751,6 +779,7 @@ int main(void)
 		WORLD_TEST(source_is_a_regular_file),
 		WORLD_TEST(supplementary_group_counts),
 		WORLD_TEST(root_has_what_it_has),
+		WORLD_TEST(capabilities_of_others_do_not_count),
 		WORLD_TEST(another_view_is_refused),
 		WORLD_TEST(ended_caller_is_refused),
 		WORLD_TEST(not_a_client_socket),
