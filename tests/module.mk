@@ -69,6 +69,7 @@ check-root:
 	$(Q)tests/run --build $(B) $(RUN_ARGS) $(SCRIPTS_KSELFTEST) $(SCRIPTS_BATS)
 
 check-long: check
+	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory SAN=address,undefined check)
 	$(Q)$(MAKE) --no-print-directory fuzz
 	$(Q)tests/run --build $(B) $(RUN_ARGS) $(SCRIPTS_LONG)
 
