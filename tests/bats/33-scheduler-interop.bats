@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
-# the embedded scheduler as foreign peers see it: the published stubs of the API at a real dfdaemon
+# the embedded scheduler as foreign peers see it: the published Python package of the API at a real dfdaemon
 
 bats_require_minimum_version 1.5.0
 load ../lib/nodes

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: GPL-2.0-or-later
-"""scheduler_client.py - two foreign peers, made of the published stubs, at our embedded scheduler.
+"""scheduler_client.py - foreign peers, made of the published package, at our embedded scheduler.
 
     scheduler_client.py ADDRESS:PORT
 
