@@ -16,6 +16,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -641,9 +642,12 @@ int vortex_server_new(struct vortex_server **out, struct loop *l, int listen_fd,
 	const struct vortex_source_ops *ops, void *arg, const struct vortex_server_limits *limits)
 {
 	struct vortex_server *s = calloc(1, sizeof(*s));
+	struct sigaction pipe_action;
 
 	if (!s)
 		return -ENOMEM;
+	if (!sigaction(SIGPIPE, NULL, &pipe_action) && pipe_action.sa_handler == SIG_DFL)
+		signal(SIGPIPE, SIG_IGN); /* sendfile has no MSG_NOSIGNAL */
 	s->loop = l;
 	s->listen_fd = listen_fd;
 	s->ops = ops;

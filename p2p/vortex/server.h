@@ -55,7 +55,8 @@ struct vortex_server_limits { /* 0 = the default named here */
 	uint64_t bandwidth; /* bytes per second for all; 0 = no limit */
 };
 
-/* vortex_server_new - @listen_fd is a listening, non-blocking socket, the server's from success on */
+/* vortex_server_new - @listen_fd is a listening, non-blocking socket, the server's from success on. SIGPIPE
+ * is ignored from now on, unless the process handles it already. */
 int vortex_server_new(struct vortex_server **out, struct loop *l, int listen_fd,
 	const struct vortex_source_ops *ops, void *arg, const struct vortex_server_limits *limits);
 void vortex_server_set_bandwidth(struct vortex_server *s, uint64_t bandwidth);

@@ -13,6 +13,7 @@
 #include <netinet/in.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -1180,5 +1181,7 @@ int main(void)
 		BOTH(allocations_may_fail),
 	};
 
+	signal(SIGPIPE,
+		SIG_DFL); /* whatever the caller's is: a child that leaves must not kill us */
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
