@@ -142,6 +142,13 @@ install: all
 	$(call put,644,$(wildcard man/*.1),$(MANDIR)/man1)
 	$(call put,644,$(wildcard man/*.5),$(MANDIR)/man5)
 	$(call put,644,$(wildcard man/*.8),$(MANDIR)/man8)
+	$(Q)mkdir -p $(B)/completion/bash $(B)/completion/zsh $(B)/completion/fish
+	$(Q)$(B)/bin/dfcache completion bash >$(B)/completion/bash/dfcache
+	$(Q)$(B)/bin/dfcache completion zsh >$(B)/completion/zsh/_dfcache
+	$(Q)$(B)/bin/dfcache completion fish >$(B)/completion/fish/dfcache.fish
+	$(call put,644,$(B)/completion/bash/dfcache,$(PREFIX)/share/bash-completion/completions)
+	$(call put,644,$(B)/completion/zsh/_dfcache,$(PREFIX)/share/zsh/site-functions)
+	$(call put,644,$(B)/completion/fish/dfcache.fish,$(PREFIX)/share/fish/vendor_completions.d)
 	$(call put,644,README.md COPYING NEWS SECURITY.md,$(DOCDIR))
 
 .PHONY: dist
