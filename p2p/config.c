@@ -104,6 +104,15 @@ const struct conf_option config_options[] = {
 	{"upload", "bandwidth", CONF_SIZE, AT(upload_bandwidth), 0, 0, "0", "bytes per second",
 		"most that is sent to peers; 0: no limit"},
 
+	{"metrics", "listen", CONF_STRING, AT(metrics_listen), .def = "127.0.0.1",
+		.help = "address of the metrics page"},
+	{"metrics", "port", CONF_U64, AT(metrics_port), 0, 65535, "4002", NULL,
+		"TCP port of the metrics page (GET /metrics, Prometheus text); 0: none"},
+	{"health", "listen", CONF_STRING, AT(health_listen), .def = "127.0.0.1",
+		.help = "address of the health page"},
+	{"health", "port", CONF_U64, AT(health_port), 0, 65535, "4003", NULL,
+		"TCP port of the health page (GET /healthy); 0: none"},
+
 	{"daemon", "loop", CONF_STRING, AT(loop), .def = "auto", .help = "auto, io_uring or epoll"},
 	{"daemon", "workers", CONF_U64, AT(workers), 1, 64, "4", "threads",
 		"for hashing and blocking file work"},

@@ -41,6 +41,9 @@ struct config {
 	uint64_t concurrent_pieces, progress_timeout_ns, room_timeout_ns, max_downloads;
 	/* [upload] */
 	uint64_t slots, max_connections, upload_bandwidth;
+	/* [metrics], [health] */
+	char *metrics_listen, *health_listen;
+	uint64_t metrics_port, health_port;
 	/* [daemon] */
 	char *loop, *log_level, *log_file;
 	uint64_t workers, buffer_bytes;

@@ -24,6 +24,8 @@
 
 #include "cachefilesd/api/store.h"
 #include "common/cleanup.h"
+#include "common/buf.h"
+#include "common/http.h"
 #include "common/log.h"
 #include "common/loop.h"
 #include "common/notify.h"
@@ -42,6 +44,7 @@
 #include "p2p/fetch.h"
 #include "p2p/import.h"
 #include "p2p/local.h"
+#include "p2p/metrics.h"
 #include "p2p/own_address.h"
 #include "p2p/sched.h"
 #include "p2p/scheduler/scheduler.h"
@@ -94,6 +97,8 @@ struct daemon {
 	struct svc_peer *svc_peer;
 	struct health *health;
 	struct rpc_server *local_server, *peer_server;
+	struct http_server *metrics_server, *health_server;
+	uint64_t disk_total, disk_available;
 	/* running */
 	int signal_fd;
 	struct loop_op signal_op, watchdog;
@@ -101,6 +106,7 @@ struct daemon {
 	uint64_t watchdog_ns;
 	bool is_stopping, is_store_ready;
 	bool local_stopped, peer_stopped, vortex_gone, pool_gone, broker_gone, has_left;
+	bool metrics_gone, health_gone;
 	bool own_address_gone;
 };
 
@@ -195,15 +201,15 @@ static int identify(struct daemon *d)
 
 /* ---- listening --------------------------------------------------------------------------------- */
 
-static int listen_tcp(const struct config *c, uint64_t port, int *out)
+static int listen_tcp(const char *ip, const char *option, uint64_t port, int *out)
 {
 	struct sockaddr_storage sa;
 	int fd;
 
-	if (c->listen && *c->listen) {
-		if (set_address(&sa, c->listen, (uint16_t)port) < 0) {
-			log_err("daemon: cannot start: [peer] listen %s is not an IP address",
-				c->listen);
+	if (ip && *ip) {
+		if (set_address(&sa, ip, (uint16_t)port) < 0) {
+			log_err("daemon: cannot start: [%s] listen %s is not an IP address", option,
+				ip);
 			return -EINVAL;
 		}
 	} else {
@@ -212,7 +218,7 @@ static int listen_tcp(const struct config *c, uint64_t port, int *out)
 	fd = rpc_listen_tcp((struct sockaddr *)&sa, address_len(&sa));
 	if (fd < 0) {
 		log_err("daemon: cannot start: cannot listen at %s port %" PRIu64 ": %s",
-			c->listen && *c->listen ? c->listen : "any address", port, strerror(-fd));
+			ip && *ip ? ip : "any address", port, strerror(-fd));
 		return fd;
 	}
 	*out = fd;
@@ -241,8 +247,8 @@ static int listen_all(struct daemon *d)
 			strerror(-d->local_fd));
 		return d->local_fd;
 	}
-	r = listen_tcp(c, c->port, &d->peer_fd);
-	return r < 0 ? r : listen_tcp(c, c->piece_port, &d->piece_fd);
+	r = listen_tcp(c->listen, "peer", c->port, &d->peer_fd);
+	return r < 0 ? r : listen_tcp(c->listen, "peer", c->piece_port, &d->piece_fd);
 }
 
 /* ---- the rooms --------------------------------------------------------------------------------- */
@@ -277,6 +283,8 @@ static void on_space(void *arg, uint64_t total, uint64_t available)
 {
 	struct daemon *d = arg;
 
+	d->disk_total = total;
+	d->disk_available = available;
 	announce_set_disk(d->announce, total, available);
 }
 
@@ -595,6 +603,79 @@ static int build_services(struct daemon *d)
 	return r < 0 ? fail(r, "the server for peers") : 0;
 }
 
+/* ---- pages for probes -------------------------------------------------------------------------- */
+
+static int metrics_page(
+	void *arg, const char *path, size_t path_len, struct buf *body, const char **type)
+{
+	struct daemon *d = arg;
+	struct metrics m = {
+		.imports = imports_get_stats(d->imports),
+		.exports = exports_get_stats(d->exports),
+		.fetches = fetches_get_stats(d->fetches),
+		.serve = serve_get_stats(d->serve),
+		.vortex = vortex_server_get_stats(d->vortex),
+		.import_ms = imports_durations(d->imports),
+		.export_ms = exports_durations(d->exports),
+		.n_tasks = local_n_tasks(d->local),
+		.disk_total = d->disk_total,
+		.disk_available = d->disk_available,
+		.store_is_ready = d->is_store_ready,
+	};
+
+	if (path_len != strlen("/metrics") || memcmp(path, "/metrics", path_len) != 0)
+		return 404;
+	if (d->scheduler) {
+		m.has_scheduler = true;
+		m.scheduler = scheduler_get_stats(d->scheduler);
+	}
+	*type = "text/plain; version=0.0.4; charset=utf-8";
+	metrics_format(&m, body);
+	return 200;
+}
+
+static int health_page(
+	void *arg, const char *path, size_t path_len, struct buf *body, const char **type)
+{
+	struct daemon *d = arg;
+
+	if (path_len != strlen("/healthy") || memcmp(path, "/healthy", path_len) != 0)
+		return 404;
+	if (d->is_store_ready && !d->is_stopping)
+		return 200;
+	buf_adds(body, d->is_stopping ? "dfdaemon is stopping\n" : "cachefilesd does not answer\n");
+	return 503;
+}
+
+static int build_page(struct daemon *d, const char *name, const char *ip, uint64_t port,
+	http_page_fn page, struct http_server **out)
+{
+	_cleanup_fd_ int fd = -1;
+	int r;
+
+	if (!port)
+		return 0;
+	r = listen_tcp(ip, name, port, &fd);
+	if (r < 0)
+		return r;
+	r = http_server_new(out, d->loop, fd, page, d);
+	if (r < 0)
+		return fail(r, name);
+	take_fd(&fd);
+	return 0;
+}
+
+static int build_pages(struct daemon *d)
+{
+	const struct config *c = d->cfg;
+	int r = build_page(
+		d, "metrics", c->metrics_listen, c->metrics_port, metrics_page, &d->metrics_server);
+
+	return r < 0 ? r
+		     : build_page(d, "health", c->health_listen, c->health_port, health_page,
+			       &d->health_server);
+}
+
 /* ---- running ----------------------------------------------------------------------------------- */
 
 static void on_signal(struct loop_op *op, int res)
@@ -669,6 +750,8 @@ static int build(struct daemon *d)
 	if (r == 0)
 		r = build_services(d);
 	if (r == 0)
+		r = build_pages(d);
+	if (r == 0)
 		r = watch_signals(d);
 	return r;
 }
@@ -701,7 +784,7 @@ static bool is_settled(struct daemon *d)
 	return d->vortex_gone && d->pool_gone && (!d->serve || serve_is_idle(d->serve)) &&
 	       (!d->writers || writers_is_idle(d->writers)) &&
 	       (!d->tasks || tasks_is_idle(d->tasks)) && (!d->local || local_is_idle(d->local)) &&
-	       d->broker_gone && d->own_address_gone;
+	       d->broker_gone && d->own_address_gone && d->metrics_gone && d->health_gone;
 }
 
 static bool is_silent(struct daemon *d)
@@ -759,6 +842,12 @@ static void stop(struct daemon *d)
 	d->broker_gone = !d->broker;
 	if (d->broker)
 		broker_close(d->broker, set_flag, &d->broker_gone);
+	d->metrics_gone = !d->metrics_server;
+	if (d->metrics_server)
+		http_server_close(d->metrics_server, set_flag, &d->metrics_gone);
+	d->health_gone = !d->health_server;
+	if (d->health_server)
+		http_server_close(d->health_server, set_flag, &d->health_gone);
 	loop_cancel(d->loop, &d->signal_op);
 	loop_cancel(d->loop, &d->watchdog);
 	turn_until(d, is_settled, deadline + SECOND);

@@ -30,6 +30,7 @@
 #include "p2p/api/methods.h"
 #include "p2p/broker/client.h"
 #include "p2p/fetch.h"
+#include "p2p/histogram.h"
 #include "p2p/local.h"
 #include "p2p/piece.h"
 #include "p2p/place.h"
@@ -44,6 +45,7 @@ struct exports {
 	unsigned n_running;
 	size_t content_bytes;
 	struct exports_stats stats;
+	struct histogram durations;
 	bool is_closing;
 };
 
@@ -74,6 +76,7 @@ struct export
 	uint64_t *sent; /* bit map */
 	uint64_t *local; /* pieces that were here before; NULL: all */
 	uint32_t n_sent, next;
+	uint64_t bytes_local;
 	struct loop_op read;
 	uint8_t *message; /* being read into */
 	size_t message_len, content_at;
@@ -168,6 +171,8 @@ static void end(struct export *e, int status, const char *fmt, ...)
 	if (status == RPC_OK) {
 		es->stats.n_done++;
 		es->stats.bytes += e->task ? e->task->length : 0;
+		es->stats.bytes_local += e->bytes_local;
+		histogram_add(&es->durations, e->task ? e->task->length : 0, ms);
 		es->stats.n_linked += e->is_linked;
 		es->stats.n_reflinked += e->how == PLACE_REFLINK;
 		es->stats.n_copied += e->how == PLACE_COPY;
@@ -529,9 +534,14 @@ static bool begin_stream(struct export *e, struct task *t)
 		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
 		return false;
 	}
-	for (uint32_t i = 0; e->local && i < t->n_pieces; i++)
-		if (task_has_piece(t, i))
-			e->local[i / 64] |= 1ull << (i % 64);
+	for (uint32_t i = 0; e->local && i < t->n_pieces; i++) {
+		if (!task_has_piece(t, i))
+			continue;
+		e->local[i / 64] |= 1ull << (i % 64);
+		e->bytes_local += task_piece_size(t, i);
+	}
+	if (!e->local)
+		e->bytes_local = t->length;
 	e->watch = (struct task_watch){.on_piece = on_piece, .on_phase = on_phase};
 	task_watch(t, &e->watch);
 	e->is_watching = true;
@@ -833,6 +843,11 @@ struct exports *exports_free(struct exports *es)
 {
 	free(es);
 	return NULL;
+}
+
+const struct histogram *exports_durations(const struct exports *es)
+{
+	return &es->durations;
 }
 
 struct exports_stats exports_get_stats(const struct exports *es)

@@ -33,15 +33,19 @@ struct exports_config {
 	unsigned max_exports; /* 0 = 256 */
 };
 
+struct histogram;
 int exports_new(struct exports **out, const struct exports_config *cfg);
 /* exports_close - running ones end with UNAVAILABLE */
 void exports_close(struct exports *es);
 bool exports_is_idle(const struct exports *es);
 struct exports *exports_free(struct exports *es);
 struct exports_stats {
-	uint64_t n_running, n_done, n_failed, n_reflinked, n_linked, n_copied, bytes;
+	uint64_t n_running, n_done, n_failed, n_reflinked, n_linked, n_copied;
+	uint64_t bytes; /* of tasks that were exported */
+	uint64_t bytes_local; /* of those, what was here before */
 };
 struct exports_stats exports_get_stats(const struct exports *es);
+const struct histogram *exports_durations(const struct exports *es); /* of those that succeeded */
 
 /* The callbacks of the method (rpc.h). @may_output: the unix socket. The call's data pointer is used. */
 void export_request(

@@ -52,6 +52,7 @@
 #define RESCHEDULE_MIN       (200 * MSEC)
 #define RESCHEDULE_MAX       (5 * SECOND)
 #define SCHED_TIMEOUT        (15 * SECOND)
+_Static_assert(VORTEX_CANCELLED < FETCH_N_OUTCOMES, "every outcome is counted");
 #define PIECE_LENGTH_LIMIT                                                                         \
 	(1u << 30) /* of a stranger's task; our own imports make at most 64 MiB */
 
@@ -220,6 +221,7 @@ static void fail_stalled(struct fetch *f, int status, const char *cause)
 	if (*f->scheduler_says)
 		buf_addf(&b, "; the scheduler says: %s", f->scheduler_says);
 	outcome_set(&why, status, "task %s cannot be fetched: %s", f->id, buf_str(&b));
+	f->fs->stats.n_stalled++;
 	fetch_end(f, FAILED, &why);
 }
 
@@ -600,7 +602,7 @@ static void on_get(void *arg, struct vortex_get *get, const struct vortex_result
 		break;
 	case VORTEX_DIGEST:
 	case VORTEX_REFUSED:
-		f->fs->stats.n_piece_failures++;
+		f->fs->stats.n_piece_failures[r->outcome]++;
 		snprintf(text, sizeof(text), "piece %" PRIu32 ": %s%s%.50s", number,
 			r->outcome == VORTEX_DIGEST ? "its content does not match its digest"
 						    : "refused",
@@ -626,7 +628,7 @@ static void on_get(void *arg, struct vortex_get *get, const struct vortex_result
 	case VORTEX_LOST:
 	case VORTEX_STALLED:
 	case VORTEX_PROTOCOL:
-		f->fs->stats.n_piece_failures++;
+		f->fs->stats.n_piece_failures[r->outcome]++;
 		if (r->error)
 			snprintf(text, sizeof(text), "%s", strerror(r->error));
 		else

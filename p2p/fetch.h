@@ -50,8 +50,12 @@ int fetches_new(struct fetches **out, const struct fetches_config *cfg);
 void fetches_close(struct fetches *fs);
 bool fetches_is_idle(const struct fetches *fs);
 struct fetches *fetches_free(struct fetches *fs); /* idle only; returns NULL */
+#define FETCH_N_OUTCOMES 16
 struct fetches_stats {
-	uint64_t n_running, n_done, n_failed, n_pieces, bytes, n_piece_failures, n_parents_lost;
+	uint64_t n_running, n_done, n_failed, n_pieces, bytes, n_parents_lost;
+	uint64_t n_stalled; /* of n_failed: no byte within progress_ns */
+	/* pieces that failed at a parent, by enum vortex_outcome */
+	uint64_t n_piece_failures[FETCH_N_OUTCOMES];
 };
 struct fetches_stats fetches_get_stats(const struct fetches *fs);
 

@@ -30,6 +30,7 @@
 #include "common/list.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "p2p/histogram.h"
 #include "p2p/local.h"
 #include "p2p/piece.h"
 #include "p2p/sched.h"
@@ -46,6 +47,7 @@ struct imports {
 	struct list all;
 	unsigned n_running;
 	struct imports_stats stats;
+	struct histogram durations;
 	bool has_no_reflink_dev;
 	dev_t no_reflink_dev; /* the last device whose files could not be reflinked into the store */
 };
@@ -371,6 +373,7 @@ static void done(struct import *i)
 	uint64_t ms = (loop_now(i->is->c.loop) - i->began) / (SECOND / 1000);
 
 	i->is->stats.bytes += i->length;
+	histogram_add(&i->is->durations, i->length, ms);
 	log_info("import: done id=%s bytes=%" PRIu64 " uid=%u ms=%" PRIu64
 		 " how=%s replicas=%" PRIu64 "/%" PRIu64,
 		i->id, i->length, (unsigned)i->uid, ms, i->is_clone ? "reflink" : "copy",
@@ -846,6 +849,11 @@ struct imports *imports_free(struct imports *is)
 {
 	free(is);
 	return NULL;
+}
+
+const struct histogram *imports_durations(const struct imports *is)
+{
+	return &is->durations;
 }
 
 struct imports_stats imports_get_stats(const struct imports *is)

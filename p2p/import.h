@@ -46,6 +46,8 @@ struct imports_stats {
 	uint64_t n_running, n_done, n_failed, bytes, n_reflinked;
 };
 struct imports_stats imports_get_stats(const struct imports *is);
+struct histogram;
+const struct histogram *imports_durations(const struct imports *is); /* of those that succeeded */
 
 struct import_want {
 	int fd; /* open for reading; owned by the import from now on */

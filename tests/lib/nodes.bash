@@ -83,6 +83,10 @@ node_write_config() # I [S.KEY=V...]
 		peers = $peers
 		peer_networks = 127.0.0.1/32
 		heartbeat = 500ms
+		[metrics]
+		listen = $(node_ip "$1")
+		[health]
+		listen = $(node_ip "$1")
 		[store]
 		socket = $d/store.sock
 		[daemon]
@@ -109,7 +113,9 @@ node_start_peer() # I [S.KEY=V...]
 		args+=(--set "$1")
 		shift
 	done
-	: >"$d/dfdaemon.started"
+	# what an earlier run said is not taken for readiness
+	[ ! -e "$d/dfdaemon.log" ] || cat "$d/dfdaemon.log" >>"$d/dfdaemon-before.log"
+	: >"$d/dfdaemon.log"
 	${NODES_WRAP:-} dfdaemon --allow-root --config "$d/dfcache.conf" "${args[@]}" \
 		>>"$d/dfdaemon.log" 2>&1 3>&- &
 	echo $! >"$d/dfdaemon.pid"
