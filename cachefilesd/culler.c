@@ -246,6 +246,8 @@ static void look_at_kernel(struct culler *c, uint64_t now)
 		c->view.released_bytes = state.released_sectors * 512;
 	} else if (r < 0) {
 		LOG_LIMITED(LOG_ERR, "cull: the kernel's state line makes no sense");
+	} else {
+		die(c, "the device says that nothing is bound to it");
 	}
 	if (now - c->probed_ns >= PROBE_NS) {
 		c->probed_ns = now;

@@ -355,6 +355,10 @@ static enum cull_outcome op_recheck(struct cull_source *s)
 	fd = open_dir(ks, dir);
 	r = fd < 0 ? fd : scan_stat(fd, name, ks->kc->dev, ks->use_mtime, &facts);
 	if (r < 0) {
+		if (outcome_of_errno(r) == CULL_FAILED)
+			LOG_LIMITED(LOG_WARNING,
+				"cull: an object cannot be looked at name=%s err=%s", name,
+				r == -EXDEV ? "something is mounted there" : strerror(-r));
 		pop(ks);
 		return outcome_of_errno(r);
 	}
