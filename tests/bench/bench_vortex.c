@@ -3,7 +3,7 @@
  * plain loops of system calls in the same run. Every byte that our client counts is verified (crc32) and
  * hashed (XXH3-128). Prints one row per way; GiB/s are medians of the rounds.
  *
- *   bench_vortex [MIB [ROUNDS [PIECES-AT-ONCE]]]
+ *   bench_vortex [MIB [ROUNDS [PIECES-AT-ONCE [BUFFER-KIB]]]]
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +41,7 @@ static const char *const sink_names[] = {"tmpfs", "discarded"};
 static struct {
 	uint64_t length;
 	uint32_t n_pieces, at_once;
+	size_t buffer_bytes; /* 0 = the default */
 	int source, sink;
 	uint32_t *crcs;
 	struct sockaddr_in addr;
@@ -240,7 +241,7 @@ static void child_vortex(enum way way)
 {
 	struct child c = {.l = make_loop(way)};
 
-	if (vortex_pool_new(&c.pool, c.l, b.at_once, 0))
+	if (vortex_pool_new(&c.pool, c.l, b.at_once, b.buffer_bytes))
 		die("the pool", ENOMEM);
 	for (uint32_t i = 0; i < b.at_once && i < b.n_pieces; i++)
 		start_one(&c);
@@ -406,8 +407,10 @@ int main(int argc, char **argv)
 	b.length = mib << 20;
 	b.n_pieces = piece_count(b.length, PIECE);
 	b.at_once = argc > 3 ? (uint32_t)atoi(argv[3]) : 4;
+	b.buffer_bytes = argc > 4 ? strtoull(argv[4], NULL, 10) << 10 : 0;
 	if (!mib || rounds < 1 || rounds > MAX_ROUNDS || !b.at_once) {
-		fprintf(stderr, "usage: bench_vortex [MIB [ROUNDS [PIECES-AT-ONCE]]]\n");
+		fprintf(stderr,
+			"usage: bench_vortex [MIB [ROUNDS [PIECES-AT-ONCE [BUFFER-KIB]]]]\n");
 		return 2;
 	}
 	signal(SIGPIPE, SIG_IGN);
