@@ -64,6 +64,7 @@ foreign() # CASE ARG...
 @test "a stranger may not make us fetch, pin or delete" {
 	local id
 	nodes_begin "$BATS_TEST_TMPDIR/nodes"
+	# shellcheck disable=SC2034 # nodes.bash reads it
 	NODES_PEERS=1
 	node_start 1 peer.peer_networks=10.255.0.0/24
 	id=$(on 1 import --persistent-replica-count 1 "$f")

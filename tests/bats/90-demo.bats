@@ -12,7 +12,7 @@ setup()
 	done
 	dir=$BATS_TEST_TMPDIR/where
 	mkdir -p "$dir"
-	chmod 755 "$BATS_TEST_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_RUN_TMPDIR" "$TMPDIR"
+	chmod 755 "$BATS_TEST_TMPDIR" "$BATS_FILE_TMPDIR" "$BATS_RUN_TMPDIR" "$TMPDIR" || :
 }
 
 demo()
@@ -59,7 +59,10 @@ nothing_left()
 			grep -qs "all nodes answer" "$log" && break
 			sleep 0.05
 		done
-		grep -q "all nodes answer" "$log"
+		grep -q "all nodes answer" "$log" || {
+			cat "$log" >&2
+			false
+		}
 		kill -s "$signal" "$pid" || true
 		# a background job of a shell without job control ignores INT: then it is ended by TERM
 		[ "$signal" != INT ] || kill -TERM "$pid" 2>/dev/null || true
