@@ -424,6 +424,7 @@ struct sched_call *sched_upload_started(struct sched *s, const struct sched_task
 	Scheduler__V2__UploadPersistentCacheTaskStartedRequest m =
 		SCHEDULER__V2__UPLOAD_PERSISTENT_CACHE_TASK_STARTED_REQUEST__INIT;
 	Google__Protobuf__Duration ttl;
+	uint64_t left;
 	struct sched_call *c =
 		call_new(s, CALL_STARTED, METHOD_SCHED_UPLOAD_STARTED, t->id, timeout_ns, fn, arg);
 
@@ -438,7 +439,10 @@ struct sched_call *sched_upload_started(struct sched *s, const struct sched_task
 	m.piece_length = t->piece_length;
 	m.content_length = t->length;
 	m.piece_count = t->n_pieces;
-	api_set_duration(&ttl, t->expires_in_ns == UINT64_MAX ? 0 : t->expires_in_ns);
+	left = t->expires_in_ns == UINT64_MAX ? 0 : t->expires_in_ns;
+	/* Dragonfly's scheduler has a least ttl, which what is left of it after reading the file may
+	 * be just below: it hears what was asked for, as from its own peers. */
+	api_set_duration(&ttl, !s->embedded && t->ttl_ns ? t->ttl_ns : left);
 	/* Dragonfly's scheduler insists on a ttl, ours takes none for never */
 	if (t->expires_in_ns != UINT64_MAX || !s->embedded)
 		m.ttl = &ttl;
