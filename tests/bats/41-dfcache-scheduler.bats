@@ -29,7 +29,7 @@ teardown()
 	"$PYTHON" "$TOP/tests/interop/strict_scheduler.py" "$(node_ip 9):8002" >"$log" 2>&1 3>&- &
 	scheduler=$!
 	wait_until 20 grep -q ready "$log"
-	NODES_PEERS=""
+	export NODES_PEERS=""
 	node_start 1 peer.scheduler=dragonfly "peer.schedulers=$(node_ip 9):8002"
 	head -c 5000000 /dev/urandom >"$f"
 	run -3 --separate-stderr on 1 import "$f" --ttl 1m --persistent-replica-count 1
