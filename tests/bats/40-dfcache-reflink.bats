@@ -43,7 +43,10 @@ begin() # FILE-SYSTEM MKFS...
 written() # bytes that reached the device
 {
 	sync -f "$mnt"
-	awk '{ print $7 * 512 }' "/sys/block/$(basename "$loop")/stat"
+	local stat
+	read -ra stat <"/sys/block/$(basename "$loop")/stat"
+	# not by awk: mawk prints what is above 2^31 with an exponent
+	echo $((stat[6] * 512))
 }
 
 # export twice, so that the second one finds the daemon with the task in hand; fast and dry
