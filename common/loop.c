@@ -266,6 +266,14 @@ void loop_work(struct loop *l, struct loop_op *op, loop_work_fn work, void *arg)
 	loop_pool_submit(l, op);
 }
 
+void loop_work_apart(struct loop *l, struct loop_op *op, loop_work_fn work, void *arg)
+{
+	begin(l, op, LOOP_WORK, -1);
+	op->work = work;
+	op->ptr = arg;
+	loop_pool_apart(l, op);
+}
+
 void loop_post(struct loop *l, struct loop_op *op, int res)
 {
 	begin(l, op, LOOP_POST, -1);

@@ -123,6 +123,10 @@ void loop_poll(struct loop *l, struct loop_op *op, int fd, short events); /* res
 	POLLRDHUP may come unasked (io_uring) */
 void loop_timer(struct loop *l, struct loop_op *op, uint64_t deadline_ns); /* res: -ETIME */
 void loop_work(struct loop *l, struct loop_op *op, loop_work_fn work, void *arg);
+/* loop_work_apart - on a thread of its own, for what may never come back (a close(2) on a file system
+ * that does not answer). The caller bounds how many. res is -errno of the thread's creation when @work
+ * did not run. Cannot be cancelled. */
+void loop_work_apart(struct loop *l, struct loop_op *op, loop_work_fn work, void *arg);
 void loop_post(struct loop *l, struct loop_op *op, int res); /* callback in the next turn */
 
 /* loop_cancel - no-op on an idle operation. Work that has begun on a pool thread is not

@@ -25,6 +25,7 @@ struct loop_backend {
 };
 
 struct loop_pool {
+	bool was_apart; /* threads of their own may have finished something */
 	pthread_mutex_t lock;
 	pthread_cond_t wanted;
 	pthread_t *threads; /* owned; n_threads of them run */
@@ -53,6 +54,7 @@ void loop_pool_init(struct loop_pool *p, unsigned n_max);
 void loop_pool_fini(struct loop_pool *p); /* joins; the queue must be empty */
 /* loop_pool_submit - @op->work(@op->ptr), or for LOOP_READ and LOOP_WRITE the system call */
 void loop_pool_submit(struct loop *l, struct loop_op *op);
+void loop_pool_apart(struct loop *l, struct loop_op *op); /* on a thread of its own */
 void loop_pool_cancel(struct loop *l, struct loop_op *op);
 void loop_pool_collect(struct loop *l); /* completes what the threads have finished */
 

@@ -40,6 +40,17 @@ static int run(struct loop_op *op)
 	}
 }
 
+/* under the lock */
+static void finish(struct loop *l, struct loop_op *op)
+{
+	bool was_empty = list_empty(&l->pool.finished);
+
+	op->state = FINISHED;
+	list_push(&l->pool.finished, &op->link);
+	if (was_empty)
+		loop_wake(l);
+}
+
 static void *thread_main(void *arg)
 {
 	struct loop *l = arg;
@@ -49,7 +60,6 @@ static void *thread_main(void *arg)
 	for (;;) {
 		struct list *n = list_pop(&p->queue);
 		struct loop_op *op;
-		bool was_empty;
 
 		if (!n) {
 			if (p->is_stopping)
@@ -64,11 +74,7 @@ static void *thread_main(void *arg)
 		pthread_mutex_unlock(&p->lock);
 		op->res = run(op);
 		pthread_mutex_lock(&p->lock);
-		op->state = FINISHED;
-		was_empty = list_empty(&p->finished);
-		list_push(&p->finished, &op->link);
-		if (was_empty)
-			loop_wake(l);
+		finish(l, op);
 	}
 	pthread_mutex_unlock(&p->lock);
 	return NULL;
@@ -91,6 +97,51 @@ static int start_thread(struct loop *l)
 		return -r;
 	pthread_setname_np(p->threads[p->n_threads++], "loop-worker");
 	return 0;
+}
+
+struct apart {
+	struct loop *loop;
+	struct loop_op *op;
+};
+
+static void *apart_main(void *arg)
+{
+	struct apart a = *(struct apart *)arg;
+
+	free(arg);
+	a.op->res = a.op->work(a.op->ptr);
+	/* the loop cannot go before it has taken this, which needs the lock */
+	pthread_mutex_lock(&a.loop->pool.lock);
+	finish(a.loop, a.op);
+	pthread_mutex_unlock(&a.loop->pool.lock);
+	return NULL;
+}
+
+void loop_pool_apart(struct loop *l, struct loop_op *op)
+{
+	struct apart *a = malloc(sizeof(*a));
+	sigset_t all, old;
+	pthread_attr_t attr;
+	pthread_t t;
+	int r = ENOMEM;
+
+	op->state = RUNNING;
+	pthread_attr_init(&attr);
+	pthread_attr_setdetachstate(&attr, PTHREAD_CREATE_DETACHED);
+	if (a) {
+		*a = (struct apart){l, op};
+		sigfillset(&all);
+		pthread_sigmask(SIG_SETMASK, &all, &old);
+		r = pthread_create(&t, &attr, apart_main, a);
+		pthread_sigmask(SIG_SETMASK, &old, NULL);
+	}
+	pthread_attr_destroy(&attr);
+	if (r) {
+		free(a);
+		loop_complete(l, op, -r);
+		return;
+	}
+	l->pool.was_apart = true;
 }
 
 void loop_pool_submit(struct loop *l, struct loop_op *op)
@@ -131,7 +182,7 @@ void loop_pool_collect(struct loop *l)
 	struct loop_pool *p = &l->pool;
 	struct list *n;
 
-	if (!p->n_threads)
+	if (!p->n_threads && !p->was_apart)
 		return;
 	pthread_mutex_lock(&p->lock);
 	while ((n = list_pop(&p->finished))) {

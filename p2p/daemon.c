@@ -42,6 +42,7 @@
 #include "p2p/config.h"
 #include "p2p/export.h"
 #include "p2p/fetch.h"
+#include "p2p/foreign.h"
 #include "p2p/import.h"
 #include "p2p/local.h"
 #include "p2p/metrics.h"
@@ -89,6 +90,7 @@ struct daemon {
 	struct serve *serve;
 	struct vortex_server *vortex;
 	struct fetches *fetches;
+	struct foreign *foreign;
 	struct imports *imports;
 	struct broker *broker;
 	struct exports *exports;
@@ -508,6 +510,10 @@ static int build_journeys(struct daemon *d)
 	r = broker_new(&d->broker, d->loop, &bo);
 	if (r < 0)
 		return fail(r, "the broker's client");
+	r = foreign_new(&d->foreign, d->loop, (unsigned)c->workers);
+	if (r < 0)
+		return fail(r, "callers' descriptors");
+	ic.foreign = ec.foreign = d->foreign;
 	r = imports_new(&d->imports, &ic);
 	if (r < 0)
 		return fail(r, "imports");
@@ -533,6 +539,7 @@ static int build_services(struct daemon *d)
 {
 	const struct config *c = d->cfg;
 	struct svc_local_config lc = {
+		.foreign = d->foreign,
 		.exports = d->exports,
 		.imports = d->imports,
 		.broker = d->broker,
@@ -781,7 +788,8 @@ static bool is_quiet(struct daemon *d)
 
 static bool is_settled(struct daemon *d)
 {
-	return d->vortex_gone && d->pool_gone && (!d->serve || serve_is_idle(d->serve)) &&
+	return d->vortex_gone && d->pool_gone && (!d->foreign || foreign_is_idle(d->foreign)) &&
+	       (!d->serve || serve_is_idle(d->serve)) &&
 	       (!d->writers || writers_is_idle(d->writers)) &&
 	       (!d->tasks || tasks_is_idle(d->tasks)) && (!d->local || local_is_idle(d->local)) &&
 	       d->broker_gone && d->own_address_gone && d->metrics_gone && d->health_gone;
@@ -871,6 +879,7 @@ static bool take_down(struct daemon *d)
 	svc_peer_free(d->svc_peer);
 	exports_free(d->exports);
 	imports_free(d->imports);
+	foreign_free(d->foreign);
 	fetches_free(d->fetches);
 	serve_free(d->serve);
 	announce_free(d->announce);

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/buf.h"
 #include "common/cleanup.h"
@@ -30,6 +31,7 @@
 #include "p2p/api/methods.h"
 #include "p2p/broker/client.h"
 #include "p2p/fetch.h"
+#include "p2p/foreign.h"
 #include "p2p/histogram.h"
 #include "p2p/local.h"
 #include "p2p/piece.h"
@@ -63,6 +65,7 @@ struct export
 	enum digest_algorithm algorithm;
 	char digest[DIGEST_TEXT];
 	uint64_t began;
+	uid_t uid; /* of the caller; root's for a peer */
 	int out_fd; /* owned; -1 none */
 	struct broker_call *broker_call;
 	struct broker_output *output;
@@ -140,7 +143,7 @@ static void settle(struct export *e)
 	list_del(&e->link);
 	e->es->n_running--;
 	task_unref(e->task);
-	fd_close(e->out_fd);
+	foreign_close(e->es->c.foreign, e->uid, e->out_fd);
 	free(e->message);
 	free(e->sent);
 	free(e->local);
@@ -278,13 +281,14 @@ static void place(struct export *e)
 		.from = e->task->read_fd,
 		.to = e->out_fd,
 		.length = e->task->length,
+		.uid = e->uid,
 		.has_digest = e->has_digest,
 		.algorithm = e->algorithm,
 	};
 
 	e->state = PLACING;
 	snprintf(w.digest, sizeof(w.digest), "%s", e->digest);
-	e->place = place_start(e->es->c.loop, &w, on_placed, e);
+	e->place = place_start(e->es->c.foreign, &w, on_placed, e);
 	if (!e->place)
 		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
 }
@@ -709,6 +713,10 @@ static bool take_output(struct export *e, bool may_output)
 			"a hard link is made at a path; it cannot be made of a passed descriptor");
 		return false;
 	}
+	if (index && !foreign_is_welcome(e->es->c.foreign, e->uid)) {
+		end(e, RPC_RESOURCE_EXHAUSTED, FOREIGN_UNWELCOME);
+		return false;
+	}
 	if (index) {
 		if (num_u64(index, 0, 255, &n, reason) < 0) {
 			end(e, RPC_INVALID_ARGUMENT, META_OUTPUT_FD ": %s", reason);
@@ -749,13 +757,27 @@ static bool take_output(struct export *e, bool may_output)
 	return false;
 }
 
+/* in all, and half of them for one user */
+static bool may_begin(const struct exports *es, const struct rpc_peer *p)
+{
+	unsigned n = 0;
+
+	if (es->n_running >= es->c.max_exports)
+		return false;
+	if (!p->is_unix || p->uid == 0 || p->uid == geteuid())
+		return true;
+	list_for_each (it, &es->all)
+		n += list_entry(it, struct export, link)->uid == p->uid;
+	return n < (es->c.max_exports + 1) / 2;
+}
+
 void export_request(
 	struct exports *es, struct rpc_call *call, const uint8_t *p, size_t n, bool may_output)
 {
 	Dfdaemon__V2__DownloadPersistentCacheTaskRequest *m;
 	struct export *e;
 
-	if (es->is_closing || es->n_running >= es->c.max_exports) {
+	if (es->is_closing || !may_begin(es, rpc_call_peer(call))) {
 		rpc_call_finish(call, es->is_closing ? RPC_UNAVAILABLE : RPC_RESOURCE_EXHAUSTED,
 			"%s",
 			es->is_closing ? "dfdaemon is stopping"
@@ -774,6 +796,7 @@ void export_request(
 	e->es = es;
 	e->call = call;
 	e->out_fd = -1;
+	e->uid = rpc_call_peer(call)->is_unix ? rpc_call_peer(call)->uid : 0;
 	e->began = loop_now(es->c.loop);
 	loop_op_init(&e->read, on_content);
 	list_init(&e->waiter);

@@ -16,6 +16,7 @@
 struct broker;
 struct exports;
 struct fetches;
+struct foreign;
 struct local;
 struct loop;
 struct rpc_call;
@@ -23,6 +24,7 @@ struct tasks;
 
 struct exports_config {
 	struct loop *loop;
+	struct foreign *foreign;
 	struct tasks *tasks;
 	struct fetches *fetches;
 	struct local *local;

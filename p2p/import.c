@@ -30,6 +30,7 @@
 #include "common/list.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "p2p/foreign.h"
 #include "p2p/histogram.h"
 #include "p2p/local.h"
 #include "p2p/piece.h"
@@ -61,7 +62,8 @@ struct import {
 	bool is_cancelled, was_announced, is_one_more, is_recreating;
 	void (*fn)(void *arg, const struct outcome *why, const struct import_result *r);
 	void *arg;
-	struct loop_op work, post;
+	struct foreign_op work;
+	struct loop_op post;
 	struct writer *writer;
 	struct sched_call *call;
 	struct local_change *change;
@@ -284,7 +286,7 @@ static void import_free(struct import *i)
 	list_del(&i->link);
 	i->is->n_running--;
 	writer_close(i->writer);
-	fd_close(i->fd);
+	foreign_close(i->is->c.foreign, i->uid, i->fd);
 	free(i->content);
 	free(i->buf);
 	free(i->crcs);
@@ -349,7 +351,7 @@ void import_cancel(struct import *i)
 		sched_call_cancel(i->call);
 		i->call = NULL;
 	}
-	if (!loop_op_is_active(&i->work))
+	if (!foreign_op_is_active(&i->work))
 		fail(i, RPC_CANCELLED, "the import was cancelled");
 }
 
@@ -571,7 +573,7 @@ static void create(struct import *i, bool for_clone);
 static void begin_write(struct import *i)
 {
 	i->state = WRITE;
-	loop_work(i->is->c.loop, &i->work, work_write, i);
+	foreign_work(i->is->c.foreign, &i->work, i->uid, work_write, i);
 }
 
 static bool prepare(struct import *i)
@@ -642,7 +644,7 @@ static void cloned(struct import *i, int res)
 	create(i, false);
 }
 
-static void on_work(struct loop_op *op, int res)
+static void on_work(struct foreign_op *op, int res)
 {
 	struct import *i = container_of(op, struct import, work);
 
@@ -707,14 +709,14 @@ static void on_open(void *arg, const struct store_reply *r)
 		return;
 	}
 	i->state = CLONE;
-	loop_work(i->is->c.loop, &i->work, work_clone, i);
+	foreign_work(i->is->c.foreign, &i->work, i->uid, work_clone, i);
 }
 
 static void on_lost(void *arg, enum store_status status, const char *message)
 {
 	struct import *i = arg;
 
-	if (loop_op_is_active(&i->work)) { /* the pool uses the descriptors: on_work goes on */
+	if (foreign_op_is_active(&i->work)) { /* the pool uses the descriptors: on_work goes on */
 		atomic_store(&i->stop, true);
 		outcome_set(&i->why, status_from_store(status),
 			"the store does not take the import any more: %s", message);
@@ -756,28 +758,39 @@ static void create(struct import *i, bool for_clone)
 		fail(i, RPC_RESOURCE_EXHAUSTED, "out of memory");
 }
 
+static bool may_begin(const struct imports *is, uid_t uid)
+{
+	unsigned n = 0;
+
+	list_for_each (it, &is->all)
+		n += list_entry(it, struct import, link)->uid == uid;
+	return is->n_running < is->c.max_imports &&
+	       (uid == 0 || uid == geteuid() || n < (is->c.max_imports + 1) / 2);
+}
+
 struct import *import_start(struct imports *is, const struct import_want *want,
 	void (*fn)(void *arg, const struct outcome *why, const struct import_result *r), void *arg)
 {
-	_cleanup_fd_ int fd = want->fd;
+	int fd = want->fd;
 	struct import *i;
 
-	if (is->n_running >= is->c.max_imports)
+	i = may_begin(is, want->uid) ? calloc(1, sizeof(*i)) : NULL;
+	if (!i) {
+		foreign_close(is->c.foreign, want->uid, fd);
 		return NULL;
-	i = calloc(1, sizeof(*i));
-	if (!i)
-		return NULL;
+	}
 	i->is = is;
 	i->fn = fn;
 	i->arg = arg;
 	i->content = want->content ? strdup(want->content) : NULL;
 	if ((want->content && !i->content) || attrs_set_tag(&i->attrs, want->tag) < 0 ||
 		attrs_set_application(&i->attrs, want->application) < 0) {
+		foreign_close(is->c.foreign, want->uid, fd);
 		free(i->content);
 		free(i);
 		return NULL;
 	}
-	i->fd = take_fd(&fd);
+	i->fd = fd;
 	i->has_piece_length = want->piece_length != 0;
 	i->piece_length = (uint32_t)want->piece_length;
 	i->replicas = want->replicas ? want->replicas : 1;
@@ -793,13 +806,13 @@ struct import *import_start(struct imports *is, const struct import_want *want,
 	snprintf(i->attrs.peer_id, sizeof(i->attrs.peer_id), "%s", i->peer_id);
 	snprintf(i->attrs.importer_host_id, sizeof(i->attrs.importer_host_id), "%s", is->c.host_id);
 	i->began = loop_now(is->c.loop);
-	loop_op_init(&i->work, on_work);
+	foreign_op_init(&i->work, on_work);
 	loop_op_init(&i->post, on_post);
 	list_init(&i->link);
 	list_push(&is->all, &i->link);
 	is->n_running++;
 	i->state = ADMIT;
-	loop_work(is->c.loop, &i->work, work_admit, i);
+	foreign_work(i->is->c.foreign, &i->work, i->uid, work_admit, i);
 	return i;
 }
 
@@ -833,7 +846,7 @@ void imports_close(struct imports *is)
 			local_change_forget(i->change);
 			i->change = NULL;
 		}
-		if (loop_op_is_active(&i->work))
+		if (foreign_op_is_active(&i->work))
 			outcome_set(&i->why, RPC_UNAVAILABLE, "dfdaemon is stopping");
 		else
 			fail(i, RPC_UNAVAILABLE, "dfdaemon is stopping");

@@ -18,6 +18,7 @@
 #include "p2p/status.h"
 #include "p2p/task_id.h"
 
+struct foreign;
 struct import;
 struct imports;
 struct local;
@@ -27,13 +28,14 @@ struct writers;
 
 struct imports_config {
 	struct loop *loop;
+	struct foreign *foreign;
 	struct writers *writers;
 	struct sched *sched;
 	struct local *local;
 	const char *host_id, *hostname, *ip; /* borrowed */
 	enum task_id_form id_form;
 	bool is_embedded; /* our scheduler: its state is soft, a lost report heals */
-	unsigned max_imports; /* 0 = 16 */
+	unsigned max_imports; /* 0 = 16; one user (but root) may have half of them */
 	uint64_t room_wait_ns; /* 0 = 30 s */
 };
 

@@ -12,7 +12,7 @@
 
 #include "common/cleanup.h"
 #include "common/fd.h"
-#include "common/loop.h"
+#include "p2p/foreign.h"
 
 #define SLICE_BYTES  (64u << 20)
 #define BUFFER_BYTES (256u << 10)
@@ -20,11 +20,11 @@
 enum place_step { STEP_PLACE, STEP_COPY, STEP_CHECK, STEP_DONE };
 
 struct place {
-	struct loop *loop;
+	struct foreign *foreign;
 	struct place_want w;
 	void (*fn)(void *arg, const struct outcome *why, enum place_how how);
 	void *arg;
-	struct loop_op work;
+	struct foreign_op work;
 	/* of the work */
 	enum place_step step;
 	enum place_how how;
@@ -137,7 +137,7 @@ static int work(void *arg)
 	return 0;
 }
 
-static void on_work(struct loop_op *op, int res)
+static void on_work(struct foreign_op *op, int res)
 {
 	struct place *p = container_of(op, struct place, work);
 	struct outcome why = {.status = RPC_OK};
@@ -152,7 +152,7 @@ static void on_work(struct loop_op *op, int res)
 		outcome_set(&why, status_from_errno(-res), "the output cannot be written: %s",
 			strerror(-res));
 	} else if (p->step != STEP_DONE) {
-		loop_work(p->loop, &p->work, work, p);
+		foreign_work(p->foreign, &p->work, p->w.uid, work, p);
 		return;
 	} else if (p->w.has_digest && strcmp(p->got, p->w.digest) != 0) {
 		outcome_set(&why, RPC_DATA_LOSS, "digest mismatch expected: %s, actual: %s",
@@ -164,18 +164,18 @@ static void on_work(struct loop_op *op, int res)
 	free(p);
 }
 
-struct place *place_start(struct loop *l, const struct place_want *w,
+struct place *place_start(struct foreign *f, const struct place_want *w,
 	void (*fn)(void *arg, const struct outcome *why, enum place_how how), void *arg)
 {
 	struct place *p = calloc(1, sizeof(*p));
 
 	if (!p)
 		return NULL;
-	p->loop = l;
+	p->foreign = f;
 	p->w = *w;
 	p->fn = fn;
 	p->arg = arg;
-	loop_op_init(&p->work, on_work);
+	foreign_op_init(&p->work, on_work);
 	if (w->has_digest) {
 		p->buf = malloc(BUFFER_BYTES);
 		p->digest = digest_new(w->algorithm);
@@ -186,7 +186,7 @@ struct place *place_start(struct loop *l, const struct place_want *w,
 			return NULL;
 		}
 	}
-	loop_work(l, &p->work, work, p);
+	foreign_work(f, &p->work, w->uid, work, p);
 	return p;
 }
 

@@ -20,6 +20,7 @@
 #include "p2p/attrs.h"
 #include "p2p/broker/client.h"
 #include "p2p/export.h"
+#include "p2p/foreign.h"
 #include "p2p/import.h"
 #include "p2p/local.h"
 #include "p2p/piece.h"
@@ -175,13 +176,17 @@ static void upload_message(struct rpc_call *call, void *service, const uint8_t *
 			rpc_call_finish(call, RPC_INVALID_ARGUMENT, META_SOURCE_FD ": %s", reason);
 			return;
 		}
+		if (!foreign_is_welcome(svc->c.foreign, rpc_call_peer(call)->uid)) {
+			rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED, FOREIGN_UNWELCOME);
+			return;
+		}
 		fd = rpc_call_take_fd(call, (unsigned)number);
 		flags = fd >= 0 ? fcntl(fd, F_GETFL) : -1;
 		if (flags < 0 || (flags & O_PATH) || (flags & O_ACCMODE) == O_WRONLY) {
 			rpc_call_finish(call, RPC_INVALID_ARGUMENT, "%s",
 				fd < 0 ? "no descriptor was passed for the source"
 				       : "the descriptor of the source is not open for reading");
-			fd_close(fd);
+			foreign_close(svc->c.foreign, rpc_call_peer(call)->uid, fd);
 			return;
 		}
 		start_import(u, fd);

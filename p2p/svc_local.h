@@ -13,6 +13,7 @@
 
 struct broker;
 struct exports;
+struct foreign;
 struct imports;
 struct local;
 struct sched;
@@ -21,6 +22,7 @@ struct svc_local;
 struct tasks;
 
 struct svc_local_config {
+	struct foreign *foreign;
 	struct exports *exports;
 	struct imports *imports;
 	struct broker *broker; /* NULL: paths are refused */

@@ -29,6 +29,8 @@ static void on_readable(struct loop_op *op, int res);
 static void on_writable(struct loop_op *op, int res);
 static void on_timer(struct loop_op *op, int res);
 
+static void on_fds_closed(struct loop_op *op, int res);
+
 void conn_init(struct conn *c, struct loop *l, int fd)
 {
 	*c = (struct conn){.loop = l, .fd = fd, .timer_at = UINT64_MAX};
@@ -36,6 +38,7 @@ void conn_init(struct conn *c, struct loop *l, int fd)
 	loop_op_init(&c->wr, on_writable);
 	loop_op_init(&c->kick, on_kick);
 	loop_op_init(&c->timer, on_timer);
+	loop_op_init(&c->closing, on_fds_closed);
 }
 
 void conn_start(struct conn *c)
@@ -86,19 +89,48 @@ static void lost(struct conn *c, const char *what, int error)
 	conn_close(c, error ? text : what);
 }
 
+static int close_fds(void *arg)
+{
+	struct conn *c = arg;
+
+	for (unsigned i = 0; i < c->n_fds + c->n_surplus; i++)
+		c->fds[i] = fd_close(c->fds[i]);
+	return 0;
+}
+
+static bool has_fds(const struct conn *c)
+{
+	for (unsigned i = 0; i < c->n_fds + c->n_surplus; i++)
+		if (c->fds[i] >= 0)
+			return true;
+	return false;
+}
+
 /* gone - true when @c does not exist any more */
 static bool gone(struct conn *c)
 {
 	if (!c->is_closing || loop_op_is_active(&c->rd) || loop_op_is_active(&c->wr) ||
-		loop_op_is_active(&c->kick) || loop_op_is_active(&c->timer))
+		loop_op_is_active(&c->kick) || loop_op_is_active(&c->timer) ||
+		loop_op_is_active(&c->closing))
 		return false;
+	if (has_fds(c)) {
+		loop_work_apart(c->loop, &c->closing, close_fds, c);
+		return false;
+	}
 	c->is_running = true; /* what the last callbacks queue wakes nobody */
 	c->h2 = h2_free(c->h2);
 	c->fd = fd_close(c->fd);
-	for (unsigned i = 0; i < c->n_fds; i++)
-		fd_close(c->fds[i]);
 	c->on_gone(c);
 	return true;
+}
+
+static void on_fds_closed(struct loop_op *op, int res)
+{
+	struct conn *c = container_of(op, struct conn, closing);
+
+	if (res < 0) /* no thread for it */
+		close_fds(c);
+	gone(c);
 }
 
 static void linger(struct conn *c)
@@ -275,12 +307,16 @@ static bool park(struct conn *c, struct msghdr *m)
 			int fd;
 
 			memcpy(&fd, CMSG_DATA(h) + i * sizeof(int), sizeof(int));
-			if (c->n_fds < c->max_fds && c->n_fds < FD_PASS_MAX) {
+			if (c->n_fds < c->max_fds && c->n_fds < FD_PASS_MAX && !c->n_surplus) {
 				c->fds[c->n_fds++] = fd;
-			} else {
-				fd_close(fd);
-				is_ok = false;
+				continue;
 			}
+			/* the connection ends now, so there is no more than one such batch */
+			if (c->n_fds + c->n_surplus < 2 * FD_PASS_MAX)
+				c->fds[c->n_fds + c->n_surplus++] = fd;
+			else
+				fd_close(fd);
+			is_ok = false;
 		}
 	}
 	return is_ok;

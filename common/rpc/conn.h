@@ -22,14 +22,16 @@ struct conn {
 	uint8_t *scratch; /* CONN_READ_BYTES, borrowed, shared */
 	const int *send_fds; /* borrowed: go with the first bytes */
 	size_t n_send_fds;
-	int fds[FD_PASS_MAX]; /* owned: received and not taken; -1 = taken */
-	unsigned n_fds, max_fds;
+	/* owned: received and not taken (-1 = taken), then those that were too many. Closed on a
+	 * thread: behind a stranger's descriptor may be a file system that never answers. */
+	int fds[2 * FD_PASS_MAX];
+	unsigned n_fds, n_surplus, max_fds;
 	/* once, from the loop, when nothing is in flight any more; frees the owner */
 	void (*on_gone)(struct conn *c);
 	/* something happened, perhaps the end: a client looks whether calls wait (may be NULL) */
 	void (*on_turn)(struct conn *c);
 	/* private */
-	struct loop_op rd, wr, kick, timer;
+	struct loop_op rd, wr, kick, timer, closing;
 	uint64_t timer_at, linger_until;
 	size_t lingered;
 	bool is_running, has_work, is_lingering, is_closing;

@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # timeout: 300
+# shellcheck disable=SC2034 # NODES_PEERS is read by nodes.bash
 # dfdaemon's services as foreign programs see them: the published Python package of the API
 
 bats_require_minimum_version 1.5.0
