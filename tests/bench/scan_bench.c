@@ -264,9 +264,8 @@ int main(int argc, char **argv)
 	run(phase_walk, top, culltable); /* warm, for both alike */
 	for (unsigned i = 0; i < rounds; i++) {
 		run(phase_walk, top, culltable);
-		bare[i] = result->seconds;
-		printf("walk %.3f s (user %.3f, system %.3f)\n", bare[i], result->user,
-			result->sys);
+		bare[i] = result->user + result->sys;
+		printf("walk: wall %.3f s, processor %.3f s\n", result->seconds, bare[i]);
 		run(phase_scan, top, culltable);
 		scan[i] = result->user + result->sys;
 		peak = result->peak_kib > peak ? result->peak_kib : peak;
