@@ -10,7 +10,7 @@ only()
 	local c
 	mkdir -p "$BATS_TEST_TMPDIR/bin"
 	for c in "$@"; do
-		ln -sf "$(command -v "$c")" "$BATS_TEST_TMPDIR/bin/$c"
+		ln -sf "$(type -P "$c")" "$BATS_TEST_TMPDIR/bin/$c"
 	done
 }
 
