@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
@@ -65,7 +66,7 @@ int rpc_listen_unix(const char *path, mode_t mode, gid_t gid)
 	return take_fd(&fd);
 }
 
-int rpc_listen_tcp(const struct sockaddr *sa, socklen_t len)
+static int listen_tcp_once(const struct sockaddr *sa, socklen_t len)
 {
 	_cleanup_fd_ int fd = socket(sa->sa_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int one = 1;
@@ -78,4 +79,18 @@ int rpc_listen_tcp(const struct sockaddr *sa, socklen_t len)
 		bind(fd, sa, len) < 0 || listen(fd, BACKLOG) < 0)
 		return -errno;
 	return take_fd(&fd);
+}
+
+int rpc_listen_tcp(const struct sockaddr *sa, socklen_t len)
+{
+	const struct timespec pause = {.tv_nsec = 50000000};
+	int fd = listen_tcp_once(sa, len);
+
+	/* a process on io_uring that was killed keeps its port until the kernel has torn the ring
+	 * down, a moment after the process is gone: its successor must not fail for that */
+	for (int i = 0; fd == -EADDRINUSE && i < 40; i++) {
+		nanosleep(&pause, NULL);
+		fd = listen_tcp_once(sa, len);
+	}
+	return fd;
 }

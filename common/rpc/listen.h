@@ -12,7 +12,8 @@
  * is at @path is removed only if it is a socket to which nobody listens; else -EADDRINUSE. Atomic:
  * the name appears with its permissions set and connections accepted. */
 int rpc_listen_unix(const char *path, mode_t mode, gid_t gid);
-/* rpc_listen_tcp - IPV6_V6ONLY on IPv6, so that both families can be bound side by side */
+/* rpc_listen_tcp - IPV6_V6ONLY on IPv6, so that both families can be bound side by side. Blocks up to
+ * 2 s while the address is in use: a predecessor that was killed may still hold it. */
 int rpc_listen_tcp(const struct sockaddr *sa, socklen_t len);
 
 #endif
