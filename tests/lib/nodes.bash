@@ -30,6 +30,12 @@ node_ip() { printf '%s.%s' "$NODES_NET" "$1"; }
 node_log() { printf '%s/%s/%s.log' "$NODES" "$1" "$2"; }
 node_socket() { printf '%s/%s/dfdaemon.sock' "$NODES" "$1"; }
 
+# NODE_IN: what stands before the daemons of a node; netns.bash puts a namespace there
+node_enter() # I
+{
+	read -ra NODE_IN <<<"${NODES_WRAP:-}"
+}
+
 node_pid() # I NAME: the process that does the work
 {
 	cat "$NODES/$1/$2.pid"
@@ -97,17 +103,19 @@ node_write_config() # I [S.KEY=V...]
 
 node_start_store() # I
 {
-	local d
+	local d NODE_IN
 	d=$(node_dir "$1")
-	${NODES_WRAP:-} cachefilesd -n -s -f "$d/cachefilesd.conf" >>"$d/cachefilesd.log" 2>&1 3>&- &
+	node_enter "$1"
+	"${NODE_IN[@]}" cachefilesd -n -s -f "$d/cachefilesd.conf" >>"$d/cachefilesd.log" 2>&1 3>&- &
 	echo $! >"$d/cachefilesd.pid"
 	wait_until 20 test -S "$d/store.sock"
 }
 
 node_start_peer() # I [S.KEY=V...]
 {
-	local d i=$1 args=()
+	local d i=$1 args=() NODE_IN
 	d=$(node_dir "$i")
+	node_enter "$i"
 	shift
 	while [ $# -gt 0 ]; do
 		args+=(--set "$1")
@@ -116,7 +124,7 @@ node_start_peer() # I [S.KEY=V...]
 	# what an earlier run said is not taken for readiness
 	[ ! -e "$d/dfdaemon.log" ] || cat "$d/dfdaemon.log" >>"$d/dfdaemon-before.log"
 	: >"$d/dfdaemon.log"
-	${NODES_WRAP:-} dfdaemon --allow-root --config "$d/dfcache.conf" "${args[@]}" \
+	"${NODE_IN[@]}" dfdaemon --allow-root --config "$d/dfcache.conf" "${args[@]}" \
 		>>"$d/dfdaemon.log" 2>&1 3>&- &
 	echo $! >"$d/dfdaemon.pid"
 	wait_until 20 test -S "$(node_socket "$i")" || { tail -20 "$d/dfdaemon.log" >&2; return 1; }
