@@ -73,6 +73,7 @@ include common/module.mk
 include cachefilesd/module.mk
 include p2p/module.mk
 include dfcache/module.mk
+include selinux/module.mk
 include tests/module.mk
 
 PROGRAM_PATHS := $(foreach p,$(PROGRAMS),$(B)/$(p))
@@ -175,4 +176,5 @@ help:
 	@echo 'make bench           measurements'
 	@echo 'make lint            include arrows, headers, format, shell, manuals, words, licence'
 	@echo 'make install [DESTDIR= PREFIX=/usr]     and: make dist, make clean'
+	@echo 'make selinux, make install-selinux      the SELinux policy modules (see selinux/README.md)'
 	@echo 'V=1 shows commands · SAN=address,undefined · CC=clang · WERROR=1 · CFLAGS, LDFLAGS are yours'
