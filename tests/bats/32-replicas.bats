@@ -69,28 +69,31 @@ alive_one() # a live node
 
 here() # I ID: is a copy on this node?
 {
-	[ "$(on "$1" ls --json 2>/dev/null | grep -c "\"$2\"")" -gt 0 ]
+	[[ "$(on "$1" ls --json)" == *"\"$2\""* ]]
 }
-gone() { ! here "$@"; }
+gone() # I ID: the node answers, and has none
+{
+	local all
+	all=$(on "$1" ls --json) && [[ "$all" != *"\"$2\""* ]]
+}
 
-@test "a killed holder is replaced within 10 s, and counts again when it returns" {
-	local id watcher killed t0 i
+# The limits here are for a busy machine; how soon it is done is measured in tests/long and tests/bench.
+@test "a killed holder is replaced, and counts again when it returns" {
+	local id watcher killed i
 	DEAD=
 	nodes_start 5
 	id=$(on 1 import file --persistent-replica-count 3)
-	wait_until 10 has_replicas 2 "$id" 3
+	wait_until 30 has_replicas 2 "$id" 3
 	killed=$(holders 1 "$id" | tr ' ' '\n' | grep -v "^$(owner 1 "$id")\$" | head -1)
 	kill_node "$killed"
-	t0=$SECONDS
 	watcher=$(alive_one)
 	replaced() { has_replicas "$watcher" "$id" 3 && [[ " $(holders "$watcher" "$id") " != *" $killed "* ]]; }
-	wait_until 10 replaced
-	echo "# replaced after $((SECONDS - t0)) s"
+	wait_until 60 replaced
 	# back with its copy: four copies, of which three are counted after a while
 	node_start "$killed"
-	wait_until 20 here "$killed" "$id"
+	wait_until 60 here "$killed" "$id"
 	four_copies_three_counted() { [ "$(field "$watcher" "$id" copies)" = 4 ] && has_replicas "$watcher" "$id" 3; }
-	wait_until 30 four_copies_three_counted
+	wait_until 60 four_copies_three_counted
 	for i in $NODES_PEERS; do
 		rm -f out
 		on "$i" export "$id" -O out
@@ -98,20 +101,18 @@ gone() { ! here "$@"; }
 	done
 }
 
-@test "the owner is killed: the task is exported elsewhere within 10 s, and is repaired" {
-	local id o i other t0
+@test "the owner is killed: the task is exported elsewhere, and is repaired" {
+	local id o other
 	DEAD=
 	nodes_start 4
 	id=$(on 1 import file)
-	wait_until 10 has_replicas 1 "$id" 2
+	wait_until 30 has_replicas 1 "$id" 2
 	o=$(owner 1 "$id")
 	kill_node "$o"
-	t0=$SECONDS
 	other=$(alive_one)
 	on "$other" export "$id" -O out
 	cmp file out
-	[ $((SECONDS - t0)) -le 10 ]
-	wait_until 20 has_replicas "$other" "$id" 2
+	wait_until 60 has_replicas "$other" "$id" 2
 	[ "$(owner "$other" "$id")" != "$o" ]
 }
 
@@ -120,18 +121,18 @@ gone() { ! here "$@"; }
 	DEAD=
 	nodes_start 4
 	id=$(on 1 import file --persistent-replica-count 3)
-	wait_until 10 has_replicas 1 "$id" 3
+	wait_until 30 has_replicas 1 "$id" 3
 	away=$(holders 1 "$id" | tr ' ' '\n' | grep -v "^$(owner 1 "$id")\$" | head -1)
 	kill_node "$away"
 	i=$(alive_one)
 	on "$i" rm "$id"
 	run ! on "$i" stat "$id"
 	for i in $NODES_PEERS; do
-		[ "$i" = "$away" ] || wait_until 5 gone "$i" "$id"
+		[ "$i" = "$away" ] || wait_until 20 gone "$i" "$id"
 	done
 	node_start "$away"
 	DEAD=
-	wait_until 20 gone "$away" "$id"
+	wait_until 60 gone "$away" "$id"
 	run ! on "$away" export "$id" -O out
 	[ ! -e out ]
 	# and it can come again
@@ -164,18 +165,18 @@ gone() { ! here "$@"; }
 	node_start 1
 	node_start 2
 	id=$(on 1 import file --content-for-calculating-task-id y)
-	wait_until 20 has_replicas 2 "$id" 2
+	wait_until 60 has_replicas 2 "$id" 2
 	node_stop 1
 	node_stop 2
 	node_start 3
 	node_start 4
 	[ "$(on 3 import newer --content-for-calculating-task-id y)" = "$id" ]
-	wait_until 20 has_replicas 4 "$id" 2
+	wait_until 60 has_replicas 4 "$id" 2
 	node_start 1
 	node_start 2
 	nodes_meet 4
 	said() { in_log 1 dfdaemon "lost against a newer import" && in_log 2 dfdaemon "lost against a newer import"; }
-	wait_until 30 said
+	wait_until 60 said
 	for i in 1 2 3 4; do
 		rm -f out
 		on "$i" export "$id" -O out
@@ -184,16 +185,17 @@ gone() { ! here "$@"; }
 }
 
 @test "a new ttl holds at the same moment on every holder" {
-	local id i moment answer
+	local id i before moment
 	DEAD=
 	nodes_start 3
 	id=$(on 1 import file --persistent-replica-count 3)
-	wait_until 10 has_replicas 1 "$id" 3
-	moment=$(($(date +%s) + 120))
+	wait_until 30 has_replicas 1 "$id" 3
+	before=$(date +%s)
 	# the answer shows it already
-	answer=$(on 2 ttl "$id" 2m --json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["expires"])')
-	[ $((${answer%.*} - moment)) -ge -2 ]
-	[ $((${answer%.*} - moment)) -le 2 ]
+	moment=$(on 2 ttl "$id" 2m --json | python3 -c 'import json,sys; print(json.load(sys.stdin)[0]["expires"])')
+	moment=${moment%.*}
+	[ "$moment" -ge $((before + 119)) ]
+	[ "$moment" -le $(($(date +%s) + 121)) ]
 	ends_then() # NODE
 	{
 		local e
@@ -202,6 +204,6 @@ gone() { ! here "$@"; }
 		[ "$e" -ge -2 ] && [ "$e" -le 2 ]
 	}
 	for i in 1 2 3; do
-		wait_until 5 ends_then "$i"
+		wait_until 20 ends_then "$i"
 	done
 }
