@@ -264,8 +264,12 @@ void peers_no_answer(struct peers *p, struct peer_link *l, uint64_t now)
 
 void peers_hint(struct peers *p, struct peer_link *l, uint64_t now)
 {
-	if (!l->is_busy && !l->is_self && !l->is_alias && now >= l->sent_ns + p->heartbeat_ns / 3)
-		l->next_ns = now;
+	uint64_t at = l->sent_ns + p->heartbeat_ns / 3;
+
+	if (at < now)
+		at = now;
+	if (!l->is_busy && !l->is_self && !l->is_alias && at < l->next_ns)
+		l->next_ns = at;
 }
 
 void peers_leaving(struct peers *p, struct peer_link *l, uint64_t now)

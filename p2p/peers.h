@@ -75,7 +75,8 @@ void peers_sent(struct peers *p, struct peer_link *l, uint64_t now);
 void peers_answer(struct peers *p, struct peer_link *l, const char *host_id, uint64_t incarnation,
 	bool draining, uint64_t now);
 void peers_no_answer(struct peers *p, struct peer_link *l, uint64_t now);
-/* peers_hint - somebody says that it lives: try it now, unless that was done just now */
+/* peers_hint - somebody says that it lives: try it now, or a third of a heartbeat after the last
+ * try */
 void peers_hint(struct peers *p, struct peer_link *l, uint64_t now);
 /* peers_leaving - the peer itself says that it stops */
 void peers_leaving(struct peers *p, struct peer_link *l, uint64_t now);

@@ -242,7 +242,7 @@ static bool make_room(struct rpc_server *s, const struct rpc_peer *p)
 static void serve(struct rpc_server *s, int fd)
 {
 	struct server_conn *sc = calloc(1, sizeof(*sc));
-	int one = 1, silence_ms = 15000;
+	int one = 1, silence_ms = 15000, idle = 30, interval = 5, probes = 3;
 
 	if (!sc)
 		goto refuse;
@@ -260,7 +260,11 @@ static void serve(struct rpc_server *s, int fd)
 		goto refuse;
 	if (!sc->peer.is_unix) {
 		setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+		/* a client whose machine vanished is missed within a minute */
 		setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+		setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
 		/* after an outage TCP may stay silent as long as that lasted: better a new connection */
 		setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &silence_ms, sizeof(silence_ms));
 	}

@@ -27,6 +27,21 @@ static void answer(struct node_answer *a, int status, const char *fmt, ...)
 	va_end(ap);
 }
 
+/* host_may_ask - false with the answer: a peer that started lately may call before our heartbeat has
+ * reached it, and calls again when it is told that it is too early */
+static bool host_may_ask(const struct reg_host *h, const char *id, struct node_answer *a)
+{
+	if (h && h->is_live)
+		return true;
+	if (h && h->is_peer)
+		answer(a, RPC_UNAVAILABLE,
+			"the scheduler does not reach host %s yet: is its port open to other peers?",
+			id);
+	else
+		answer(a, RPC_NOT_FOUND, "host %s not found", id);
+	return false;
+}
+
 static void answer_task(struct node_answer *a, struct reg_task *t)
 {
 	a->status = RPC_OK;
@@ -191,10 +206,8 @@ void node_upload_started(
 	const struct reg_copy *other;
 	struct reg_copy *c;
 
-	if (!h || !h->is_live) {
-		answer(a, RPC_NOT_FOUND, "host %s not found", u.host_id);
+	if (!host_may_ask(h, u.host_id, a))
 		return;
-	}
 	if (!u.version.generation)
 		u.version.generation = node_new_generation(n, now);
 	if (registry_covered(&n->reg, u.task_id, u.version.generation)) {
@@ -400,10 +413,8 @@ void node_register(struct node *n, const struct node_register *r, void *stream, 
 	bool hope;
 
 	*out = NULL;
-	if (!h || !h->is_live) {
-		answer(a, RPC_NOT_FOUND, "host %s not found", r->host_id);
+	if (!host_may_ask(h, r->host_id, a))
 		return;
-	}
 	if (!t) {
 		answer(a, RPC_NOT_FOUND, "persistent cache task %s not found", r->task_id);
 		return;

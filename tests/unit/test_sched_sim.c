@@ -554,6 +554,37 @@ static void newer_generation_in_spite_of_a_slow_clock(void **state)
 	assert_non_null(sim_copy(sim, 2, "23"));
 }
 
+/* the owner had given it up, and has not reached it again when it calls */
+static void a_peer_that_is_back_is_not_unknown(void **state)
+{
+	char id[32], why[512];
+	int status = RPC_UNAVAILABLE;
+
+	(void)state;
+	for (uint64_t seed = 40; seed < 60; seed++) {
+		sim_init(sim, 4, seed);
+		for (int i = 0; i < 4; i++)
+			sim_start(sim, i);
+		sim_run(sim, 5 * SIM_SEC);
+		sim_kill(sim, 1);
+		sim_run(sim, (30 + seed) * SIM_SEC + seed % 7 * 300 * SIM_MS);
+		sim_start(sim, 1);
+		sim_run(sim, 10 * SIM_MS);
+		for (int k = 0; k == 0 || sim_owner(sim, 1, id) == 1; k++)
+			snprintf(id, sizeof(id), "%d", 500 + k);
+		for (int tries = 0; tries < 15; tries++) {
+			status = sim_import(sim, 1, id, 1, MIB, 1, HOUR, why);
+			if (status != RPC_UNAVAILABLE)
+				break;
+			sim_run(sim, 100 * SIM_MS);
+		}
+		if (status != RPC_OK)
+			fail_msg("seed %d: %s", (int)seed, why);
+		sim_fini(sim);
+	}
+	sim_init(sim, 1, 1);
+}
+
 /* ---- many random histories --------------------------------------------------------------- */
 
 static void trial(uint64_t seed)
@@ -673,6 +704,7 @@ int main(void)
 		T(partition_of_one_content_merges),
 		T(ttl_is_the_same_moment_everywhere),
 		T(newer_generation_in_spite_of_a_slow_clock),
+		T(a_peer_that_is_back_is_not_unknown),
 		T(random_histories_lose_nothing),
 	};
 
