@@ -12,6 +12,8 @@
 #   netns_rate I RATE          another speed for the cable of node I
 #   netns_cable I down|up      the cable pulled at the switch; the node sees no carrier
 #   netns_silence I on|off     the cable stays, but nothing comes through any more
+#   netns_split I...           these nodes reach only each other, and the others only each other
+#   netns_join                 all reach all again
 #   netns_in I COMMAND...      a command in the namespace of node I
 #   netns_bytes I tx|rx        what went out of or into node I so far
 #
@@ -79,6 +81,26 @@ netns_silence() # I on|off
 	else
 		ip -n "$(netns_name hub)" link set "p$1" master br0
 	fi
+}
+
+netns_split() # I...
+{
+	local hub i
+	hub=$(netns_name hub)
+	ip -n "$hub" link add br1 type bridge stp_state 0 forward_delay 0 && ip -n "$hub" link set br1 up || return 1
+	for i in "$@"; do
+		ip -n "$hub" link set "p$i" master br1 || return 1
+	done
+}
+
+netns_join()
+{
+	local hub i
+	hub=$(netns_name hub)
+	for i in $(seq "$NETNS_N"); do
+		ip -n "$hub" link set "p$i" master br0 || return 1
+	done
+	ip -n "$hub" link del br1
 }
 
 netns_bytes() # I tx|rx
