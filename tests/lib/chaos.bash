@@ -109,7 +109,8 @@ chaos_exporter() # SEED NUMBER
 	while [ ! -e "$C/stop" ]; do
 		i=$((RANDOM % 4 + 1))
 		chaos_nap 0.$((RANDOM % 5))1
-		chaos_random_task && ln -f "$C/src/$id" "$w.src" 2>/dev/null || continue
+		chaos_random_task || continue
+		ln -f "$C/src/$id" "$w.src" 2>/dev/null || continue
 		if on "$i" export "$id" -O "$w" --overwrite --timeout 60s >"$w.said" 2>"$w.err"; then
 			echo "exported $id on $i" >>"$C/plan"
 			cmp "$w" "$w.src" || echo "export of $id on node $i is not what was imported" >>"$C/bad"

@@ -3,6 +3,6 @@
 # timeout: 1800
 # partition.sh - tests/bats/39-partition.bats with eight nodes, four on each side, three times (TAP)
 set -u
-for i in 1 2 3; do
+for _ in 1 2 3; do
 	PARTITION_N=8 bats --tap "$TOP/tests/bats/39-partition.bats" || exit 1
 done
