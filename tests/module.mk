@@ -70,7 +70,6 @@ check-root:
 
 check-long: check
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory SAN=address,undefined check)
-	$(Q)$(MAKE) --no-print-directory fuzz
 	$(Q)tests/run --build $(B) $(RUN_ARGS) $(SCRIPTS_LONG)
 
 KERNEL ?= 6.1
