@@ -818,12 +818,13 @@ static void stop(struct daemon *d)
 		scheduler_leave(d->scheduler, set_flag, &d->has_left);
 	if (d->svc_peer)
 		svc_peer_close(d->svc_peer);
+	/* first: what they have is kept for the next start, not dropped because the exports leave */
+	if (d->fetches)
+		fetches_close(d->fetches);
 	if (d->exports)
 		exports_close(d->exports);
 	if (d->imports)
 		imports_close(d->imports);
-	if (d->fetches)
-		fetches_close(d->fetches);
 	if (d->health)
 		health_stop(d->health);
 	if (d->local_server)

@@ -1,8 +1,13 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /*
- *  STAT ─▶ CREATE ─▶ RUNNING ─▶ COMMITTING ─▶ DONE
+ *  STAT ─▶ CREATE ─▶ (CHECKING) ─▶ RUNNING ─▶ COMMITTING ─▶ DONE
  *    │        │ exists already ─▶ OPENING ─────▶ DONE
  *    └────────┴───────┴───────────┴──▶ FAILED
+ *
+ * CHECKING: a part of the task was in the store, left by an earlier fetch. Its pieces are read and
+ * compared with their crc32, and hashed for the fingerprint; what does not match is fetched again.
+ * What a fetch that fails has, stays in the store for the next one, unless its content is in doubt,
+ * it was deleted, or those who wanted it left.
  *
  * DONE and FAILED are told to everybody who joined, the id is free for a new fetch at once, and the
  * struct stays until its last operation has come back (is_over).
@@ -15,6 +20,7 @@
 #include "p2p/fetch.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <netinet/in.h>
 #include <stdio.h>
@@ -22,6 +28,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "cachefilesd/api/record.h"
 #include "cachefilesd/api/store.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
@@ -52,6 +59,8 @@
 #define RESCHEDULE_MIN       (200 * MSEC)
 #define RESCHEDULE_MAX       (5 * SECOND)
 #define SCHED_TIMEOUT        (15 * SECOND)
+#define CHECK_BYTES          (64u << 20) /* of what was here, in one turn on the pool */
+#define CHECK_PIECES         1024
 _Static_assert(VORTEX_CANCELLED < FETCH_N_OUTCOMES, "every outcome is counted");
 #define PIECE_LENGTH_LIMIT                                                                         \
 	(1u << 30) /* of a stranger's task; our own imports make at most 64 MiB */
@@ -67,7 +76,7 @@ struct fetches {
 	struct digest_128 zero_hash;
 };
 
-enum fetch_state { STAT, OPENING, CREATE, RUNNING, COMMITTING, DONE, FAILED };
+enum fetch_state { STAT, OPENING, CREATE, CHECKING, RUNNING, COMMITTING, DONE, FAILED };
 
 struct fetch_parent {
 	struct fetch *fetch;
@@ -100,6 +109,7 @@ struct fetch {
 	struct map_node node;
 	enum fetch_state state;
 	bool is_over, is_persistent, was_pinned;
+	bool is_worthless; /* nothing of it is worth keeping when it fails */
 	unsigned n_joins;
 	char id[TASK_ID_SIZE], peer_id[PEER_ID_SIZE];
 	char *tag, *application, *output_path; /* owned, of the first who wanted it */
@@ -126,11 +136,28 @@ struct fetch {
 	struct fetch_get *gets; /* fs->c.concurrent_pieces */
 	struct digest_128 *hashes; /* xxh3 of each piece */
 	uint64_t bytes_done, progress_bytes, progress_at, began;
+	struct check *check; /* while CHECKING */
 	uint64_t wake_at, tick_at, reschedule_at, reschedule_pause, reopen_at;
 	char scheduler_says[160]; /* why the stream ended */
 	struct tried tried[MAX_TRIED];
 	unsigned n_tried, n_parents_seen;
 };
+
+/* Looking at the pieces that were here. While `work` is on the pool, the rest is its own. */
+struct check {
+	struct fetch *fetch;
+	struct loop_op work;
+	int record_fd, data_fd; /* owned; borrowed from the task */
+	struct record record;
+	struct digest_xxh3 *xxh;
+	uint8_t *buf;
+	uint32_t next; /* piece to look at */
+	uint32_t n_good; /* of the last turn */
+	struct {
+		uint32_t number, crc32;
+	} good[CHECK_PIECES];
+};
+#define CHECK_BUFFER (256u << 10)
 
 static void pump(struct fetch *f);
 static void fetch_end(struct fetch *f, enum fetch_state state, const struct outcome *why);
@@ -780,6 +807,7 @@ static void verify_and_commit(struct fetch *f)
 			"what was imported; nothing was kept",
 			f->id);
 		log_err("fetch: wrong fingerprint id=%s", f->id);
+		f->is_worthless = true;
 		fetch_end(f, FAILED, &why);
 		return;
 	}
@@ -905,11 +933,144 @@ static void on_watched_phase(struct task_watch *w, struct task *t)
 {
 	struct fetch *f = container_of(w, struct fetch, watch);
 
-	if (t->phase == TASK_OVER && !f->is_over)
+	if (t->phase == TASK_OVER && !f->is_over) {
+		f->is_worthless = true;
 		fetch_end(f, FAILED, &t->why);
+	}
 }
 
-static void begin_transfer(struct fetch *f)
+/* ---- what was here ------------------------------------------------------------------------- */
+
+static struct check *check_free(struct check *k)
+{
+	if (!k)
+		return NULL;
+	fd_close(k->record_fd);
+	digest_xxh3_free(k->xxh);
+	free(k->buf);
+	free(k);
+	return NULL;
+}
+
+static bool check_piece(struct check *k, uint32_t number, uint32_t want)
+{
+	struct fetch *f = k->fetch;
+	uint64_t off = piece_offset(number, f->piece_length);
+	uint32_t left = piece_size(number, f->length, f->piece_length), crc = 0;
+
+	digest_xxh3_reset(k->xxh);
+	while (left) {
+		size_t n = left < CHECK_BUFFER ? left : CHECK_BUFFER;
+
+		if (fd_pread_full(k->data_fd, k->buf, n, off) != (ssize_t)n)
+			return false;
+		crc = digest_crc32(crc, k->buf, n);
+		digest_xxh3_update(k->xxh, k->buf, n);
+		off += n;
+		left -= (uint32_t)n;
+	}
+	f->hashes[number] = digest_xxh3_final(k->xxh);
+	return crc == want;
+}
+
+static int check_work(void *arg)
+{
+	struct check *k = arg;
+	struct fetch *f = k->fetch;
+	uint64_t bytes = 0;
+	int r = 0;
+
+	k->n_good = 0;
+	if (!k->next)
+		r = record_read(k->record_fd, &k->record);
+	if (!r && (k->record.info.n_pieces != f->n_pieces ||
+			  k->record.info.piece_length != f->piece_length ||
+			  k->record.info.length != f->length))
+		r = -EBADMSG;
+	for (; !r && k->next < f->n_pieces && bytes < CHECK_BYTES && k->n_good < CHECK_PIECES;
+		k->next++) {
+		struct record_piece p;
+
+		r = record_read_pieces(k->record_fd, &k->record, k->next, 1, &p);
+		if (r || !p.present)
+			continue;
+		bytes += f->piece_length;
+		if (check_piece(k, k->next, p.crc32)) {
+			k->good[k->n_good].number = k->next;
+			k->good[k->n_good++].crc32 = p.crc32;
+		}
+	}
+	return r;
+}
+
+static void run(struct fetch *f);
+
+static void on_checked(struct loop_op *op, int res)
+{
+	struct check *k = container_of(op, struct check, work);
+	struct fetch *f = k->fetch;
+
+	if (f->is_over) {
+		settle(f);
+		return;
+	}
+	for (uint32_t i = 0; i < k->n_good; i++) {
+		parents_have(f->parents, k->good[i].number);
+		task_arrived(f->task, k->good[i].number, k->good[i].crc32, NULL);
+		if (f->is_over)
+			return;
+	}
+	if (!res && k->next < f->n_pieces) {
+		loop_work(f->fs->c.loop, &k->work, check_work, k);
+		return;
+	}
+	log_info("fetch: goes on with what was here id=%s pieces=%" PRIu32 " of=%" PRIu32, f->id,
+		f->n_pieces - parents_n_missing(f->parents), f->n_pieces);
+	f->check = check_free(k);
+	run(f);
+}
+
+/* check_begin - false: everything is fetched */
+static bool check_begin(struct fetch *f, int record_fd)
+{
+	struct check *k = calloc(1, sizeof(*k));
+
+	if (!k)
+		return false;
+	k->fetch = f;
+	k->data_fd = f->task->read_fd;
+	k->record_fd = fcntl(record_fd, F_DUPFD_CLOEXEC, 0);
+	k->xxh = digest_xxh3_new();
+	k->buf = malloc(CHECK_BUFFER);
+	if (k->record_fd < 0 || !k->xxh || !k->buf) {
+		check_free(k);
+		return false;
+	}
+	loop_op_init(&k->work, on_checked);
+	f->check = k;
+	f->state = CHECKING;
+	loop_work(f->fs->c.loop, &k->work, check_work, k);
+	return true;
+}
+
+static void run(struct fetch *f)
+{
+	struct outcome why;
+
+	f->state = RUNNING;
+	f->progress_at = loop_now(f->fs->c.loop);
+	if (parents_n_missing(f->parents)) {
+		open_stream(f);
+		if (!f->stream) {
+			outcome_set(&why, RPC_RESOURCE_EXHAUSTED, "out of memory");
+			fetch_end(f, FAILED, &why);
+			return;
+		}
+	}
+	pump(f);
+}
+
+static void begin_transfer(struct fetch *f, const struct store_reply *reply)
 {
 	struct fetches_config *c = &f->fs->c;
 	struct parents_options po = {
@@ -954,22 +1115,13 @@ static void begin_transfer(struct fetch *f)
 	}
 	f->watch = (struct task_watch){.on_piece = on_watched_piece, .on_phase = on_watched_phase};
 	task_watch(f->task, &f->watch);
-	f->state = RUNNING;
 	f->reschedule_pause = RESCHEDULE_MIN;
-	f->progress_at = loop_now(c->loop);
 	tell_local(f, SCHED_LOCAL_FETCHING);
 	tell_task(f);
 	if (f->is_over)
 		return;
-	if (f->n_pieces) {
-		open_stream(f);
-		if (!f->stream) {
-			outcome_set(&why, RPC_RESOURCE_EXHAUSTED, "out of memory");
-			fetch_end(f, FAILED, &why);
-			return;
-		}
-	}
-	pump(f);
+	if (!reply->info.n_present || !check_begin(f, reply->record_fd))
+		run(f);
 }
 
 static void on_create(void *arg, const struct store_reply *r)
@@ -979,7 +1131,7 @@ static void on_create(void *arg, const struct store_reply *r)
 
 	switch (r->status) {
 	case STORE_OK:
-		begin_transfer(f);
+		begin_transfer(f, r);
 		return;
 	case STORE_EXISTS_SAME:
 		open_instead(f);
@@ -1132,7 +1284,7 @@ static void start_stat(struct fetch *f)
 static void settle(struct fetch *f)
 {
 	bool busy = loop_op_is_active(&f->post) || loop_op_is_active(&f->tick) || f->pin ||
-		    f->stream || f->is_opening;
+		    f->stream || f->is_opening || (f->check && loop_op_is_active(&f->check->work));
 
 	if (!f->is_over)
 		return;
@@ -1142,8 +1294,11 @@ static void settle(struct fetch *f)
 		busy |= f->peers[i].is_used;
 	if (busy)
 		return;
+	if (f->writer && f->state == FAILED && !f->is_worthless)
+		writer_keep(f->writer);
 	if (f->writer)
 		f->writer = writer_close(f->writer);
+	f->check = check_free(f->check);
 	if (f->watch.on_phase)
 		task_unwatch(&f->watch);
 	if (f->task)
@@ -1298,6 +1453,7 @@ void fetch_leave(struct fetch_join *j)
 	j->fetch = NULL;
 	if (!f || f->is_over || --f->n_joins)
 		return;
+	f->is_worthless = true; /* they changed their minds */
 	outcome_set(&why, RPC_CANCELLED, "nobody waits for task %s any more", f->id);
 	fetch_end(f, FAILED, &why);
 }

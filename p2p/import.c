@@ -2,10 +2,12 @@
 /*
  *  ADMIT ─▶ CREATE ─▶ CLONE ─▶ WRITE ─▶ ANNOUNCE ─▶ COMMIT ─▶ (REFRESH) ─▶ REPORT ─▶ DONE
  *             ▲─────────┘ cannot be reflinked: again, with room for a copy
+ *             └─▶ COMPARE ─▶ here already: ANNOUNCE ─▶ REFRESH …; else CREATE again, with the id
  *  any state ──▶ fail(): tell the scheduler if it was told, drop the lease, say why once.
  *
  * ADMIT looks at the source; CREATE asks the store for room; CLONE tries a reflink; WRITE copies and
- * hashes in slices, so that many imports share the pool; REFRESH: the content was here already, its
+ * hashes in slices, so that many imports share the pool; COMPARE: there is room only if something goes,
+ * and a task of the same length is here, so the source is hashed before anything is removed. REFRESH: the content was here already, its
  * copy becomes a pinned one with the later expiry.
  *
  * While a work function runs on the pool, the fields under "of the work" are its own.
@@ -53,13 +55,14 @@ struct imports {
 	dev_t no_reflink_dev; /* the last device whose files could not be reflinked into the store */
 };
 
-enum import_state { ADMIT, CREATE, CLONE, WRITE, ANNOUNCE, COMMIT, REFRESH, REPORT, OVER };
+enum import_state { ADMIT, CREATE, CLONE, COMPARE, WRITE, ANNOUNCE, COMMIT, REFRESH, REPORT, OVER };
 
 struct import {
 	struct imports *is;
 	struct list link;
 	enum import_state state;
 	bool is_cancelled, was_announced, is_one_more, is_recreating;
+	bool was_compared, is_here; /* the id is known; so is that it needs no writing */
 	void (*fn)(void *arg, const struct outcome *why, const struct import_result *r);
 	void *arg;
 	struct foreign_op work;
@@ -83,6 +86,7 @@ struct import {
 	atomic_bool stop;
 	struct stat st;
 	bool is_clone; /* the data is there already: only hash it */
+	bool is_dry; /* only hash the source */
 	bool can_seek, is_changed;
 	uint64_t pos, extent_end; /* until there, [pos, …) is all data or all hole */
 	bool in_hole, piece_is_data;
@@ -202,7 +206,7 @@ static int copy_chunk(struct import *i, int from, int to, size_t n)
 	digest_xxh3_update(i->xxh, i->buf, n);
 	if (i->sha)
 		digest_update(i->sha, i->buf, n);
-	if (i->is_clone)
+	if (i->is_clone || i->is_dry)
 		return 0;
 	if (is_zero(i->buf, n)) {
 		/* the room that was reserved for it is given back */
@@ -229,7 +233,7 @@ static void finish_piece(struct import *i, uint32_t size)
 static int work_write(void *arg)
 {
 	struct import *i = arg;
-	int to = writer_fd(i->writer), from = i->is_clone ? to : i->fd, r;
+	int to = i->is_dry ? -1 : writer_fd(i->writer), from = i->is_clone ? to : i->fd, r;
 	uint64_t stop_at = i->pos + SLICE_BYTES;
 	struct stat st;
 
@@ -245,7 +249,7 @@ static int work_write(void *arg)
 		}
 		n = (i->extent_end < end ? i->extent_end : end) - i->pos;
 		if (i->in_hole) {
-			if (!i->is_clone) {
+			if (!i->is_clone && !i->is_dry) {
 				r = fd_punch_hole(to, i->pos, n);
 				if (r < 0 && r != -EOPNOTSUPP)
 					return r;
@@ -450,6 +454,22 @@ static void on_pinned(void *arg, const struct outcome *why)
 		fail(i, RPC_RESOURCE_EXHAUSTED, "out of memory");
 }
 
+static void refresh(struct import *i)
+{
+	i->state = REFRESH;
+	i->change = local_pin(i->is->c.local, i->id, true, on_pinned, i);
+	if (!i->change)
+		fail(i, RPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+static void fail_different(struct import *i)
+{
+	fail(i, RPC_ALREADY_EXISTS,
+		"task %s is here already with other content, which was left as it is: give "
+		"--content-for-calculating-task-id, a tag or an application to get another id",
+		i->id);
+}
+
 static void on_commit(void *arg, enum store_status status, const char *message)
 {
 	struct import *i = arg;
@@ -480,17 +500,10 @@ static void on_commit(void *arg, enum store_status status, const char *message)
 		report(i);
 		return;
 	case STORE_EXISTS_SAME:
-		i->state = REFRESH;
-		i->change = local_pin(i->is->c.local, i->id, true, on_pinned, i);
-		if (!i->change)
-			fail(i, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		refresh(i);
 		return;
 	case STORE_EXISTS_DIFFERENT:
-		fail(i, RPC_ALREADY_EXISTS,
-			"task %s is here already with other content, which was left as it is: give "
-			"--content-for-calculating-task-id, a tag or an application to get another "
-			"id",
-			i->id);
+		fail_different(i);
 		return;
 	default:
 		fail(i, status_from_store(status), "the store did not take the import: %s",
@@ -518,6 +531,10 @@ static void on_announced(void *arg, int status, const char *message, const struc
 	} else {
 		i->was_announced = true;
 	}
+	if (i->is_here) {
+		refresh(i);
+		return;
+	}
 	i->state = COMMIT;
 	writer_commit(i->writer, i->id, i->fingerprint);
 }
@@ -542,11 +559,6 @@ static void announce(struct import *i)
 {
 	struct sched_task t = {0};
 
-	if (make_id(i) < 0) {
-		fail(i, RPC_INTERNAL, "the id cannot be computed");
-		return;
-	}
-	fingerprint_final(i->print, i->fingerprint);
 	i->state = ANNOUNCE;
 	t.id = i->id;
 	t.tag = attrs_tag(&i->attrs);
@@ -570,17 +582,39 @@ static void announce(struct import *i)
 
 static void create(struct import *i, bool for_clone);
 
+/* everything was hashed */
+static bool identify(struct import *i)
+{
+	if (make_id(i) < 0) {
+		fail(i, RPC_INTERNAL, "the id cannot be computed");
+		return false;
+	}
+	fingerprint_final(i->print, i->fingerprint);
+	return true;
+}
+
 static void begin_write(struct import *i)
 {
 	i->state = WRITE;
 	foreign_work(i->is->c.foreign, &i->work, i->uid, work_write, i);
 }
 
+/* prepare - for hashing from the beginning; again after COMPARE */
 static bool prepare(struct import *i)
 {
-	i->buf = malloc(BUFFER_BYTES);
-	i->crcs = calloc(i->n_pieces ? i->n_pieces : 1, sizeof(*i->crcs));
-	i->xxh = digest_xxh3_new();
+	i->pos = i->extent_end = 0;
+	i->in_hole = i->piece_is_data = false;
+	i->crc = i->file_crc = 0;
+	i->n_hashed = 0;
+	if (!i->buf)
+		i->buf = malloc(BUFFER_BYTES);
+	if (!i->crcs)
+		i->crcs = calloc(i->n_pieces ? i->n_pieces : 1, sizeof(*i->crcs));
+	if (!i->xxh)
+		i->xxh = digest_xxh3_new();
+	fingerprint_free(i->print);
+	digest_free(i->sha);
+	i->sha = NULL;
 	i->print = fingerprint_new(i->length, i->piece_length);
 	if (i->is->c.id_form == TASK_ID_SHA256 && !i->content) {
 		i->sha = digest_new(DIGEST_SHA256);
@@ -644,6 +678,17 @@ static void cloned(struct import *i, int res)
 	create(i, false);
 }
 
+/* the id is known, and nothing was written: the store says whether it has it */
+static void compared(struct import *i)
+{
+	i->is_dry = false;
+	i->was_compared = true;
+	if (!prepare(i))
+		fail(i, RPC_RESOURCE_EXHAUSTED, "out of memory");
+	else
+		create(i, false);
+}
+
 static void on_work(struct foreign_op *op, int res)
 {
 	struct import *i = container_of(op, struct import, work);
@@ -683,13 +728,20 @@ static void on_work(struct foreign_op *op, int res)
 		admitted(i);
 		return;
 	}
+	if (i->state == COMPARE) {
+		if (i->pos < i->length)
+			foreign_work(i->is->c.foreign, &i->work, i->uid, work_write, i);
+		else if (identify(i))
+			compared(i);
+		return;
+	}
 	while (i->n_told < i->n_hashed) {
 		writer_piece(i->writer, i->n_told, i->crcs[i->n_told]);
 		i->n_told++;
 	}
 	if (i->pos < i->length)
 		begin_write(i);
-	else
+	else if (identify(i))
 		announce(i);
 }
 
@@ -699,6 +751,23 @@ static void on_open(void *arg, const struct store_reply *r)
 
 	if (i->state == OVER)
 		return;
+	if (r->status == STORE_NO_SPACE && r->info.id[0] && !i->was_compared) {
+		i->writer = writer_close(i->writer);
+		i->state = COMPARE;
+		i->is_dry = true;
+		foreign_work(i->is->c.foreign, &i->work, i->uid, work_write, i);
+		return;
+	}
+	if (i->was_compared &&
+		(r->status == STORE_EXISTS_SAME || r->status == STORE_EXISTS_DIFFERENT)) {
+		i->is_here = !memcmp(r->info.fingerprint, i->fingerprint, sizeof(i->fingerprint));
+		i->writer = writer_close(i->writer);
+		if (i->is_here)
+			announce(i);
+		else
+			fail_different(i);
+		return;
+	}
 	if (r->status != STORE_OK) {
 		fail(i, status_from_store(r->status), "the store cannot take the file: %s",
 			r->message);
@@ -737,6 +806,7 @@ static void create(struct import *i, bool for_clone)
 	uint8_t attrs[ATTRS_ENCODED_MAX];
 	uint64_t occupied = (uint64_t)i->st.st_blocks * 512;
 	struct store_create rq = {
+		.id = i->was_compared ? i->id : NULL,
 		.reserve_bytes = for_clone              ? 0
 				 : occupied < i->length ? occupied
 							: i->length,

@@ -390,6 +390,8 @@ static void remember_parent(struct task *t, uint32_t number, const char *parent_
 {
 	size_t i = 0;
 
+	if (!parent_id)
+		return;
 	if (!t->from)
 		t->from = calloc(t->n_pieces, sizeof(*t->from));
 	while (i < TASK_MAX_PARENTS && t->parents[i] && strcmp(t->parents[i], parent_id) != 0)

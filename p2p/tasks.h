@@ -125,6 +125,7 @@ struct tasks_fetch {
 /* tasks_begin - a FETCHING task; 0, -EEXIST (the id is in hand already), -ENOMEM. *out is the
  * fetch's reference. */
 int tasks_begin(struct tasks *ts, const struct tasks_fetch *f, struct task **out);
+/* task_arrived - @parent_id NULL: it was here before the fetch */
 void task_arrived(struct task *t, uint32_t number, uint32_t crc32, const char *parent_id);
 /* task_completed - it was committed; a read lease is taken in the background */
 void task_completed(struct task *t, const uint8_t fingerprint[STORE_FPRINT_SIZE]);

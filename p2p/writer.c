@@ -43,7 +43,7 @@ struct writer {
 	void *arg;
 	enum writer_state state;
 	bool is_closed, is_lost, is_attaching, is_asking; /* asking: stat after a lost commit */
-	bool is_synced, is_timing_reconnect;
+	bool is_synced, is_timing_reconnect, is_kept;
 	unsigned n_busy;
 	int fd, read_fd; /* owned */
 	bool has_lease;
@@ -92,6 +92,15 @@ static bool is_in_flight(const struct writer *w)
 	       loop_op_is_active(&w->post);
 }
 
+static void send_pieces(struct writer *w)
+{
+	w->n_sending = w->n_told - w->n_acked;
+	if (w->n_sending > STORE_PIECES_BATCH)
+		w->n_sending = STORE_PIECES_BATCH;
+	w->pieces_busy = true;
+	store_pieces(w->ws->store, &w->pieces_op, w->lease, w->pieces + w->n_acked, w->n_sending);
+}
+
 /* the last step of a closed writer: everything came back */
 static void finish_closed(struct writer *w)
 {
@@ -99,9 +108,16 @@ static void finish_closed(struct writer *w)
 	if (w->op_busy || w->pieces_busy || w->sync_busy)
 		return;
 	if (w->has_lease && !w->is_lost && w->state != DONE) {
+		if (w->is_kept && w->n_acked < w->n_told) {
+			send_pieces(w);
+			return;
+		}
 		w->has_lease = false;
 		w->op_busy = true;
-		store_abort(w->ws->store, &w->op, w->lease);
+		if (w->is_kept)
+			store_release(w->ws->store, &w->op, w->lease);
+		else
+			store_abort(w->ws->store, &w->op, w->lease);
 	}
 	if (loop_op_is_active(&w->timer))
 		loop_cancel(w->ws->loop, &w->timer);
@@ -150,7 +166,6 @@ static void take_descriptors(struct writer *w, const struct store_reply *r)
 		w->read_fd = r->read_fd;
 	else
 		fd_close(r->read_fd);
-	fd_close(r->record_fd);
 }
 
 static void close_descriptors(const struct store_reply *r)
@@ -169,8 +184,11 @@ static void session_lost(struct writer *w)
 
 static void on_create(struct writer *w, const struct store_reply *r)
 {
+	int record = r->record_fd;
+
 	if (r->status != STORE_OK) {
-		close_descriptors(r);
+		fd_close(r->data_fd);
+		fd_close(r->read_fd);
 		w->state = FAILED;
 	} else {
 		w->has_lease = true;
@@ -183,6 +201,7 @@ static void on_create(struct writer *w, const struct store_reply *r)
 		finish_closed(w);
 	else
 		w->ops->on_open(w->arg, r);
+	fd_close(record);
 }
 
 static void on_attach(struct writer *w, const struct store_reply *r)
@@ -204,6 +223,7 @@ static void on_attach(struct writer *w, const struct store_reply *r)
 		w->lease = r->lease;
 		memcpy(w->token, r->token, sizeof(w->token));
 		take_descriptors(w, r);
+		fd_close(r->record_fd);
 		w->is_lost = false;
 		w->n_acked = 0;
 		loop_cancel(w->ws->loop, &w->timer);
@@ -313,6 +333,8 @@ static void on_pieces(struct store_op *op, const struct store_reply *r)
 	if (r->status == STORE_LOST)
 		session_lost(w);
 	if (w->is_closed) {
+		/* a piece that the store refuses is not told again, only fetched again */
+		w->n_acked = r->status == STORE_OK ? w->n_acked + w->n_sending : w->n_told;
 		finish_closed(w);
 		return;
 	}
@@ -386,11 +408,7 @@ static void pump(struct writer *w)
 		return;
 	}
 	if (!w->pieces_busy && w->n_acked < w->n_told) {
-		w->n_sending = w->n_told - w->n_acked;
-		if (w->n_sending > STORE_PIECES_BATCH)
-			w->n_sending = STORE_PIECES_BATCH;
-		w->pieces_busy = true;
-		store_pieces(store, &w->pieces_op, w->lease, w->pieces + w->n_acked, w->n_sending);
+		send_pieces(w);
 		return;
 	}
 	if (w->state == FLUSHING && !w->pieces_busy && !w->op_busy) {
@@ -447,6 +465,11 @@ int writer_read_fd(const struct writer *w)
 int writer_take_read_fd(struct writer *w)
 {
 	return take_fd(&w->read_fd);
+}
+
+void writer_keep(struct writer *w)
+{
+	w->is_kept = true;
 }
 
 uint32_t writer_n_pieces(const struct writer *w)

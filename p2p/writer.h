@@ -27,8 +27,10 @@ bool writers_is_idle(const struct writers *ws);
 void writers_on_store_event(struct writers *ws, enum store_event e);
 
 struct writer_ops {
-	/* on_open - the answer to the create; once. With STORE_OK the descriptors are there. @r is
-	 * valid during the callback. After another status only writer_close() is left to do. */
+	/* on_open - the answer to the create; once. With STORE_OK the descriptors are there, and
+	 * @r->info.n_present pieces when the store had a part of it; their table is in
+	 * @r->record_fd. @r is valid during the callback and its descriptors stay the writer's.
+	 * After another status only writer_close() is left to do. */
 	void (*on_open)(void *arg, const struct store_reply *r);
 	/* on_lost - the task cannot be finished any more (the store refused pieces, or came back
 	 * without it). Only writer_close() is left to do. */
@@ -49,6 +51,9 @@ void writer_piece(struct writer *w, uint32_t number, uint32_t crc32);
 uint32_t writer_n_pieces(const struct writer *w); /* told so far */
 /* writer_commit - nobody writes through writer_fd() any more: it is made durable and closed here */
 void writer_commit(struct writer *w, const char *id, const uint8_t fingerprint[STORE_FPRINT_SIZE]);
+/* writer_keep - what is there stays in the store when this is closed without a commit, for a create of
+ * the same task to go on with */
+void writer_keep(struct writer *w);
 /* writer_close - done with it; what is not committed is dropped from the store. A pool thread may
  * not be using the descriptors. Returns NULL. */
 struct writer *writer_close(struct writer *w);

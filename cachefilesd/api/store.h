@@ -138,7 +138,11 @@ void store_hello(struct store_client *c, struct store_op *op);
 void store_create(struct store_client *c, struct store_op *op, const struct store_create *rq);
 void store_attach(
 	struct store_client *c, struct store_op *op, const uint8_t token[STORE_TOKEN_SIZE]);
-/* store_pieces - pieces whose data is written (and will be durable at commit) */
+/* store_create - an unfinished task of the same id, uid, shape and generation that nobody has is taken
+ * up: info.n_present then counts the pieces that are in its table (they are not looked at here).
+ * NO_SPACE with an info: something would have to go, and the task in info has the same shape, so
+ * that it may be the same content: create again with the id.
+ * store_pieces - pieces whose data is written (and will be durable at commit) */
 void store_pieces(struct store_client *c, struct store_op *op, uint32_t lease,
 	const struct store_piece *p, size_t n);
 /* store_commit - the caller made the data durable (fdatasync) and closed its writable descriptors.

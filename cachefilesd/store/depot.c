@@ -25,6 +25,7 @@
 #define INODES_EACH  3 /* directory, data, record */
 #define PARTIALS     (1ull << 63) /* list cursors: the second part of the list */
 #define SLOT_NONE    UINT32_MAX
+#define ORPHAN_KEEP  (24 * 3600 * SECOND) /* for those who come back for an unfinished task */
 
 struct uid_pins {
 	uid_t uid;
@@ -247,8 +248,8 @@ static void report_damaged(struct depot *t, const struct layout_entry *e)
 	char name[LAYOUT_TRASH_TEXT];
 	int rc = -EINVAL;
 
-	t->n_damaged++;
-	if (e->error != -EINVAL) {
+	if (e->error != -EINVAL && e->error != -ENOTSUP) {
+		t->n_damaged++;
 		uint8_t token[STORE_TOKEN_SIZE];
 
 		if (!e->is_partial)
@@ -547,6 +548,23 @@ void depot_settle(struct depot *t, uint64_t reserve)
 	unlock(t);
 }
 
+bool depot_is_tight(struct depot *t, uint64_t reserve)
+{
+	struct limits_thresholds th;
+	struct depot_space s;
+	bool tight = false;
+
+	lock(t);
+	if (!read_space(t, &s)) {
+		th = limits_compute(&t->set.limits, s.blocks_total, s.files_total);
+		tight = total_over_max(t, reserve) ||
+			less(s.blocks_avail * s.block_size, t->promised_bytes) <
+				th.blocks.cull * s.block_size + reserve;
+	}
+	unlock(t);
+	return tight;
+}
+
 uint64_t depot_over_max(struct depot *t, uint64_t more)
 {
 	uint64_t over;
@@ -637,6 +655,30 @@ enum store_status depot_lease_partial(
 	}
 	unlock(t);
 	return st;
+}
+
+struct partial *depot_lease_orphan(struct depot *t, const struct store_info *want)
+{
+	struct partial *found = NULL;
+
+	lock(t);
+	list_for_each (it, &t->partials) {
+		struct partial *p = list_entry(it, struct partial, link);
+
+		/* without a generation nobody can say that it is the same content */
+		if (!p->info.leased && !p->is_failed && p->info.n_present && want->generation &&
+			p->info.generation == want->generation && p->info.length == want->length &&
+			p->info.piece_length == want->piece_length && p->info.uid == want->uid &&
+			strcmp(p->info.id, want->id) == 0)
+			found = p;
+	}
+	if (found) {
+		found->info.leased = true;
+		found->info.pinned = want->pinned;
+		found->info.expires_ns = want->expires_ns;
+	}
+	unlock(t);
+	return found;
 }
 
 void depot_unlease_partial(struct depot *t, struct partial *p)
@@ -826,6 +868,24 @@ void depot_touch_shape(struct depot *t, uint64_t length, uint32_t piece_length)
 	unlock(t);
 }
 
+bool depot_find_shape(
+	struct depot *t, uint64_t length, uint32_t piece_length, struct store_info *info)
+{
+	bool found = false;
+
+	lock(t);
+	for (uint32_t i = 0; i < t->n_slots && !found; i++) {
+		struct task *k = slot_task(t, i);
+
+		found = k && !k->is_committing && !k->is_removed && k->length == length &&
+			k->piece_length == piece_length;
+		if (found)
+			task_info(k, info);
+	}
+	unlock(t);
+	return found;
+}
+
 void depot_set_pinned(struct depot *t, struct task *k, bool pinned)
 {
 	lock(t);
@@ -971,7 +1031,7 @@ static struct task *due(struct depot *t, uint64_t now, const char **why)
 	return NULL;
 }
 
-static unsigned expire_partials(struct depot *t, uint64_t now)
+static unsigned expire_partials(struct depot *t, uint64_t now, uint64_t mono_ns)
 {
 	char name[LAYOUT_TRASH_TEXT];
 	unsigned n = 0;
@@ -979,7 +1039,9 @@ static unsigned expire_partials(struct depot *t, uint64_t now)
 	list_for_each_safe (it, &t->partials) {
 		struct partial *p = list_entry(it, struct partial, link);
 
-		if (p->info.leased || !p->info.expires_ns || !now || p->info.expires_ns > now)
+		bool is_over = p->info.expires_ns && now && p->info.expires_ns <= now;
+
+		if (p->info.leased || (!is_over && mono_ns - p->orphan_since_ns < ORPHAN_KEEP))
 			continue;
 		if (layout_trash_partial(&t->layout, p->token, 'd', name))
 			continue;
@@ -1016,7 +1078,7 @@ unsigned depot_expire(struct depot *t, uint64_t *next_ns)
 		t->n_expired++;
 		n++;
 	}
-	n += expire_partials(t, believed);
+	n += expire_partials(t, believed, now.mono_ns);
 	first = heap_first(&t->expiry);
 	*next_ns = first ? first->key : 0;
 	if (n >= EXPIRE_BATCH)

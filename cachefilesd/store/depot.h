@@ -145,6 +145,8 @@ enum store_status depot_admit(struct depot *t, uint64_t reserve, bool pin, uid_t
 /* depot_may_pin - may @bytes more of @uid be pinned? STORE_OK or STORE_LIMIT and the sentence */
 enum store_status depot_may_pin(struct depot *t, uint64_t bytes, uid_t uid, char *message);
 void depot_settle(struct depot *t, uint64_t reserve);
+/* depot_is_tight - would @reserve more bytes make something else go, or wait? */
+bool depot_is_tight(struct depot *t, uint64_t reserve);
 /* depot_over_max - bytes by which the tasks exceed their own bound, were @more added */
 uint64_t depot_over_max(struct depot *t, uint64_t more);
 
@@ -158,6 +160,9 @@ int depot_add_partial(struct depot *t, const struct record *r, uint64_t reserve,
 /* depot_lease_partial - STORE_OK, NOT_FOUND, BUSY (somebody has it) */
 enum store_status depot_lease_partial(
 	struct depot *t, const uint8_t token[STORE_TOKEN_SIZE], struct partial **out);
+/* depot_lease_orphan - the partial that a create described by @want would begin once more: same id,
+ * uid, shape and generation, and nobody has it. It takes pin and expiry of @want. NULL = none. */
+struct partial *depot_lease_orphan(struct depot *t, const struct store_info *want);
 void depot_unlease_partial(struct depot *t, struct partial *p);
 /* depot_drop_partial - remove it, data and all; the pointer is gone. @name: its entry in trash/ */
 int depot_drop_partial(struct depot *t, struct partial *p);
@@ -184,6 +189,9 @@ bool depot_touch(struct depot *t, const char *id);
 /* depot_touch_shape - tasks of this shape count as used now: an import of the same content is on its
  * way and must not cull the copy that is here. */
 void depot_touch_shape(struct depot *t, uint64_t length, uint32_t piece_length);
+/* depot_find_shape - is there a task of this shape? (any of them) */
+bool depot_find_shape(
+	struct depot *t, uint64_t length, uint32_t piece_length, struct store_info *info);
 void depot_set_pinned(struct depot *t, struct task *task, bool pinned);
 void depot_set_expires(struct depot *t, struct task *task, uint64_t expires_ns);
 /* depot_remove - out of the index and into trash/ at once, whoever reads it. @why, a constant, is for the

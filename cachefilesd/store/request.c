@@ -50,6 +50,7 @@ static void job_free(struct job *j)
 	fd_close(j->record);
 	fd_close(j->record_ro);
 	free(j->bitmap);
+	free(j->want);
 	free(j);
 	c->n_jobs--;
 	s->n_jobs--;
@@ -330,6 +331,30 @@ static bool create_exists(struct session *c, const struct proto_request *rq)
 	return true;
 }
 
+/* A task of the same shape is here and there is no room for another without making something go: it
+ * may be the same content, and then nothing needs to go. The caller, who does not know the id yet, is
+ * told before anything is removed: it can read its source first and come back with the id. */
+static bool create_is_perhaps_here(struct session *c, const struct proto_request *rq)
+{
+	struct proto_reply r = {.type = rq->type,
+		.number = rq->number,
+		.status = STORE_NO_SPACE,
+		.mask = PROTO_R_INFO};
+	struct depot *t = c->server->depot;
+
+	if (rq->mask & PROTO_F_ID || !rq->reserve_bytes || !rq->wait_ns ||
+		!depot_is_tight(t, rq->reserve_bytes) ||
+		!depot_find_shape(t, rq->length, rq->piece_length, &r.info))
+		return false;
+	depot_touch_shape(t, rq->length, rq->piece_length);
+	snprintf(r.message, sizeof(r.message),
+		"something would have to go, and task %s has the same length: it may be the same "
+		"content, give the id",
+		r.info.id);
+	session_reply(c, &r, -1, -1, -1);
+	return true;
+}
+
 static struct lease *write_lease_new(struct session *c, uint64_t reserve)
 {
 	struct lease *l = session_lease_new(c);
@@ -345,6 +370,49 @@ static struct lease *write_lease_new(struct session *c, uint64_t reserve)
 	l->reserve = reserve;
 	c->reserved_bytes += reserve;
 	return l;
+}
+
+static void fill_record(struct record *r, const struct proto_request *rq, uint32_t n, uint64_t now)
+{
+	strcpy(r->info.id, rq->mask & PROTO_F_ID ? rq->id : "");
+	r->info.state = STORE_PARTIAL;
+	r->info.length = rq->length;
+	r->info.piece_length = rq->piece_length;
+	r->info.n_pieces = n;
+	r->info.expires_ns = rq->expires_ns;
+	r->info.generation = rq->generation;
+	r->info.uid = rq->uid;
+	r->info.created_ns = r->recorded_ns = now;
+	r->pinned = r->info.pinned = rq->pin;
+	r->attrs_len = rq->mask & PROTO_F_ATTRS ? rq->attrs_len : 0;
+	if (r->attrs_len)
+		memcpy(r->attrs, rq->attrs, r->attrs_len);
+}
+
+static void attach_begin(struct job *j);
+
+/* a create that somebody began before: what is there of it is taken up */
+static bool create_takes_up(struct job *j)
+{
+	struct depot *t = j->session->server->depot;
+	char message[STORE_MESSAGE_MAX];
+	struct partial *p;
+
+	if (!j->rec.info.id[0] ||
+		(j->pin && depot_may_pin(t, j->reserve, j->rec.info.uid, message)))
+		return false;
+	p = depot_lease_orphan(t, &j->rec.info);
+	if (!p)
+		return false;
+	j->want = malloc(sizeof(*j->want));
+	if (!j->want) {
+		depot_unlease_partial(t, p);
+		return false;
+	}
+	*j->want = j->rec;
+	j->lease->partial = p;
+	attach_begin(j);
+	return true;
 }
 
 static void do_create(struct session *c, const struct proto_request *rq)
@@ -364,7 +432,7 @@ static void do_create(struct session *c, const struct proto_request *rq)
 			(unsigned)rq->uid);
 		return;
 	}
-	if (create_exists(c, rq))
+	if (create_exists(c, rq) || create_is_perhaps_here(c, rq))
 		return;
 	if (s->set.client_max_bytes &&
 		c->reserved_bytes + rq->reserve_bytes > s->set.client_max_bytes) {
@@ -386,19 +454,9 @@ static void do_create(struct session *c, const struct proto_request *rq)
 	j->reserve = rq->reserve_bytes;
 	j->pin = rq->pin;
 	j->deadline_ns = loop_now(s->loop) + (rq->wait_ns < WAIT_MAX ? rq->wait_ns : WAIT_MAX);
-	strcpy(j->rec.info.id, rq->mask & PROTO_F_ID ? rq->id : "");
-	j->rec.info.state = STORE_PARTIAL;
-	j->rec.info.length = rq->length;
-	j->rec.info.piece_length = rq->piece_length;
-	j->rec.info.n_pieces = n;
-	j->rec.info.expires_ns = rq->expires_ns;
-	j->rec.info.generation = rq->generation;
-	j->rec.info.uid = rq->uid;
-	j->rec.info.created_ns = j->rec.recorded_ns = depot_wall_ns(s->depot);
-	j->rec.pinned = j->rec.info.pinned = rq->pin;
-	j->rec.attrs_len = rq->mask & PROTO_F_ATTRS ? rq->attrs_len : 0;
-	if (j->rec.attrs_len)
-		memcpy(j->rec.attrs, rq->attrs, rq->attrs_len);
+	fill_record(&j->rec, rq, n, depot_wall_ns(s->depot));
+	if (create_takes_up(j))
+		return;
 	/* who came first is served first, but one that does not wait only asks about now */
 	if (!list_empty(&s->waiting) && rq->wait_ns) {
 		snprintf(j->message, sizeof(j->message), "others wait for space too");
@@ -421,7 +479,7 @@ static int attach_work(void *arg)
 
 	if (!rc && !layout_is_this_boot(l, &j->rec))
 		rc = layout_recheck(l, &j->rec, j->read_only, j->record, &j->n_cleared);
-	if (!rc)
+	if (!rc && !j->bitmap)
 		j->bitmap = calloc(1, j->rec.info.n_pieces / 8 + 1);
 	if (!rc && !j->bitmap)
 		rc = -ENOMEM;
@@ -443,6 +501,35 @@ static int attach_work(void *arg)
 	return j->record_ro < 0 ? j->record_ro : 0;
 }
 
+/* the header says what the new owner wants; it is written by the commit */
+static void take_over(struct job *j)
+{
+	struct record *want = j->want;
+
+	j->rec.pinned = j->rec.info.pinned = want->pinned;
+	j->rec.info.expires_ns = want->info.expires_ns;
+	j->rec.attrs_len = want->attrs_len;
+	memcpy(j->rec.attrs, want->attrs, want->attrs_len);
+	log_info("store: an unfinished task is taken up again id=%s pieces=%u of=%u",
+		j->rec.info.id, j->rec.info.n_present, j->rec.info.n_pieces);
+}
+
+/* what was to be taken up is damaged: begin without it */
+static void create_anew(struct job *j)
+{
+	j->data = fd_close(j->data);
+	j->read_only = fd_close(j->read_only);
+	j->record = fd_close(j->record);
+	j->rec = *j->want;
+	free(j->want);
+	j->want = NULL;
+	memset(j->bitmap, 0, j->rec.info.n_pieces / 8 + 1);
+	if (create_try(j)) {
+		list_push(&j->session->server->waiting, &j->link);
+		server_tick(j->session->server);
+	}
+}
+
 static void attach_done(struct loop_op *op, int res)
 {
 	struct job *j = job_of(op);
@@ -455,20 +542,32 @@ static void attach_done(struct loop_op *op, int res)
 			j->n_cleared);
 	if (!res) {
 		p->info.n_present = j->rec.info.n_present;
+		if (j->want)
+			take_over(j);
 		give_partial(j, p);
 		return;
 	}
 	j->lease->partial = NULL;
-	lease_forget(j->lease);
 	if (res == -EBADMSG || res == -ENOENT) {
 		log_warning("store: an unfinished task does not verify and is dropped");
 		depot_drop_partial(s->depot, p);
 		server_reap(s);
+		if (j->want && !j->lease->is_closing) {
+			create_anew(j);
+			return;
+		}
+		lease_forget(j->lease);
 		job_say(j, STORE_CORRUPT, "the record of this task does not verify");
 		return;
 	}
+	lease_forget(j->lease);
 	depot_unlease_partial(s->depot, p);
 	job_fail(j, res, "cannot open the task's files");
+}
+
+static void attach_begin(struct job *j)
+{
+	job_run(j, attach_work, attach_done);
 }
 
 static void do_attach(struct session *c, const struct proto_request *rq)
@@ -498,7 +597,7 @@ static void do_attach(struct session *c, const struct proto_request *rq)
 		return;
 	}
 	j->lease->partial = p;
-	job_run(j, attach_work, attach_done);
+	attach_begin(j);
 }
 
 /* ---- writing --------------------------------------------------------------------------------- */

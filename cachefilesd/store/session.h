@@ -85,6 +85,7 @@ struct job {
 	uint32_t n_cleared;
 	uint8_t *bitmap;
 	char message[STORE_MESSAGE_MAX];
+	struct record *want; /* a create that takes up an orphan: what to create if that fails */
 	struct record rec;
 };
 

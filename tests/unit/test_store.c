@@ -192,6 +192,82 @@ static void survives_a_restart(void **state)
 	fixture_free(f);
 }
 
+/* a create of what somebody began before goes on with it, if it is the same content */
+static void an_orphan_is_taken_up(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	struct store_create cr = {.length = 12,
+		.piece_length = 4,
+		.uid = getuid(),
+		.id = "part",
+		.generation = 77,
+		.reserve_bytes = 12};
+	struct store_piece p = {1, 42}, rest[] = {{0, 1}, {2, 3}};
+	uint8_t token[STORE_TOKEN_SIZE], print[STORE_FPRINT_SIZE] = {5};
+	char path[200], hex[LAYOUT_TOKEN_TEXT];
+	uint32_t lease;
+	int data;
+
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(c->r.info.n_present, 0);
+	memcpy(token, c->r.token, sizeof(token));
+	lease = c->r.lease;
+	call_close(c);
+	CALL(f, c, store_pieces, lease, &p, 1);
+	/* in use: another begins for itself */
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(c->r.info.n_present, 0);
+	assert_memory_not_equal(c->r.token, token, sizeof(token));
+	call_close(c);
+	CALL(f, c, store_abort, c->r.lease);
+	CALL(f, c, store_release, lease);
+
+	cr.generation = 78; /* other content */
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.info.n_present, 0);
+	call_close(c);
+	CALL(f, c, store_abort, c->r.lease);
+
+	cr.generation = 77;
+	cr.pin = true;
+	cr.expires_ns = f->wall_ns + 9 * SEC;
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(c->r.info.n_present, 1);
+	assert_memory_equal(c->r.token, token, sizeof(token));
+	lease = c->r.lease;
+	data = take_fd(&c->r.data_fd);
+	call_close(c);
+	assert_int_equal(pwrite(data, "abcdefghijkl", 12, 0), 12);
+	close(data);
+	CALL(f, c, store_pieces, lease, rest, 2);
+	CALL(f, c, store_commit, lease, "part", print, NULL, 0);
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, c, store_stat, "part");
+	assert_true(c->r.info.pinned);
+	assert_int_equal(c->r.info.expires_ns, f->wall_ns + 9 * SEC);
+
+	/* one whose record is damaged is not in the way */
+	cr.id = "torn";
+	CALL(f, c, store_create, &cr);
+	layout_token_text(c->r.token, hex);
+	lease = c->r.lease;
+	call_close(c);
+	CALL(f, c, store_pieces, lease, &p, 1);
+	CALL(f, c, store_release, lease);
+	snprintf(path, sizeof(path), "%s/pieces/incoming/%s/meta", f->dir, hex);
+	assert_int_equal(truncate(path, 0), 0);
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(c->r.info.n_present, 0);
+	call_close(c);
+	free(c);
+	fixture_free(f);
+}
+
 static void deleted_while_read(void **state)
 {
 	struct fixture *f = fixture_ready();
@@ -354,8 +430,22 @@ static void import_spares_its_own_copy(void **state)
 	assert_int_equal(put_task(f, "other", "abcde", 5, 4, 3, false, 0), STORE_OK);
 	f->wall_ns += SEC;
 	f->space.blocks_avail = 0;
+	/* it is told of the look-alike before anything goes, and nothing was asked to make room */
 	CALL(f, c, store_create, &cr);
 	assert_int_equal(c->r.status, STORE_NO_SPACE);
+	assert_string_equal(c->r.info.id, "same");
+	assert_int_equal(f->n_needed, 0);
+	/* by its id it is the same content: nothing needs to be written */
+	cr.id = "same";
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_EXISTS_SAME);
+	assert_int_equal(f->n_needed, 0);
+	/* other content of that length waits for room as everybody does */
+	cr.id = "another";
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_NO_SPACE);
+	assert_string_equal(c->r.info.id, "");
+	assert_true(f->n_needed > 0);
 	assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_READY);
 	assert_int_equal(s->ops->remove(s, &freed, label, sizeof(label)), CULL_FREED);
 	assert_string_equal(label, "task other");
@@ -403,6 +493,7 @@ int main(void)
 		cmocka_unit_test(the_same_again),
 		cmocka_unit_test(empty_task),
 		cmocka_unit_test(survives_a_restart),
+		cmocka_unit_test(an_orphan_is_taken_up),
 		cmocka_unit_test(deleted_while_read),
 		cmocka_unit_test(pins_extends_attrs),
 		cmocka_unit_test(waits_for_space),
