@@ -40,7 +40,6 @@
 #define REBIND_MAX_NS     (60 * S)
 #define POLICY_MIN_NS     (60 * S)
 #define PINNED_S          20 /* the kernel keeps an object for 10 to 20 s after its last use */
-#define MAX_LINES         65536
 #define BTRFS_MAGIC       0x9123683Eu
 #define BCACHEFS_MAGIC    0xca451a4eu
 #define FSCACHE_STATS     "/proc/fs/fscache/stats"
@@ -65,8 +64,12 @@ struct lister {
 	bool is_running;
 	struct culler_request *rq;
 	int cache_fd;
+	uint64_t want_bytes; /* 0 = everything */
 	struct culler_line *lines;
-	size_t n_lines, max_lines;
+	size_t n_lines, cap_lines;
+	size_t first; /* of the source in hand; no source needs more than what is enough alone */
+	uint64_t source_bytes;
+	bool has_no_memory;
 };
 
 struct culler {
@@ -738,12 +741,35 @@ static bool list_line(void *arg, uint64_t used_ns, uint64_t bytes, const char *l
 	struct lister *l = arg;
 	struct culler_line *line;
 
-	if (l->n_lines == l->max_lines)
-		return false;
+	if (l->n_lines == l->cap_lines) {
+		size_t cap = l->cap_lines ? l->cap_lines * 2 : 256;
+
+		line = realloc(l->lines, cap * sizeof(*line));
+		if (!line) {
+			l->has_no_memory = true;
+			return false;
+		}
+		l->lines = line;
+		l->cap_lines = cap;
+	}
 	line = &l->lines[l->n_lines++];
 	*line = (struct culler_line){.used_ns = used_ns, .bytes = bytes};
 	snprintf(line->label, sizeof(line->label), "%s", label);
-	return true;
+	l->source_bytes += bytes;
+	return !(l->rq->max_lines && l->n_lines - l->first == l->rq->max_lines) &&
+	       !(l->want_bytes && l->source_bytes >= l->want_bytes);
+}
+
+static void begin_source(struct lister *l)
+{
+	l->first = l->n_lines;
+	l->source_bytes = 0;
+}
+
+static void end_source(struct lister *l, const char *name)
+{
+	for (size_t i = l->first; i < l->n_lines; i++)
+		l->lines[i].source = name;
 }
 
 static int by_use(const void *a, const void *b)
@@ -758,8 +784,10 @@ static void cut_lines(struct culler_request *rq, struct lister *l)
 {
 	size_t n = 0;
 
-	qsort(l->lines, l->n_lines, sizeof(*l->lines), by_use);
-	while (n < l->n_lines && n < rq->max_lines && (!rq->bytes || rq->freed_bytes < rq->bytes))
+	if (l->n_lines)
+		qsort(l->lines, l->n_lines, sizeof(*l->lines), by_use);
+	while (n < l->n_lines && !(rq->max_lines && n == rq->max_lines) &&
+		(!rq->bytes || rq->freed_bytes < l->want_bytes))
 		rq->freed_bytes += l->lines[n++].bytes;
 	rq->lines = l->lines;
 	rq->n_lines = rq->n_objects = n;
@@ -770,13 +798,15 @@ static void *run_lister(void *arg)
 {
 	struct culler *c = arg;
 	struct lister *l = &c->lister;
-	size_t before = l->n_lines;
+	bool is_enough = l->rq->bytes && !l->want_bytes;
 	int r = 0;
 
-	if (l->cache_fd >= 0)
+	begin_source(l);
+	if (l->cache_fd >= 0 && !is_enough)
 		r = kernel_source_list(l->cache_fd, l->rq->max_lines, &c->stop, list_line, l);
-	for (size_t i = before; i < l->n_lines; i++)
-		l->lines[i].source = "kernel";
+	end_source(l, "kernel");
+	if (l->has_no_memory)
+		r = -ENOMEM;
 	if (r == 0)
 		cut_lines(l->rq, l);
 	free(l->lines);
@@ -797,30 +827,22 @@ static void join_lister(struct culler *c)
 static void start_dry_run(struct culler *c, struct culler_request *rq)
 {
 	struct lister *l = &c->lister;
-	size_t start;
+	uint64_t avail = avail_bytes(c);
 	int r;
 
 	join_lister(c);
-	if (!rq->max_lines || rq->max_lines > MAX_LINES)
-		rq->max_lines = MAX_LINES;
 	*l = (struct lister){.rq = rq, .cache_fd = -1};
-	l->lines = calloc(rq->max_lines * c->cull.n_sources, sizeof(*l->lines));
-	if (!l->lines) {
-		finish(c, rq, -ENOMEM);
-		return;
-	}
+	l->want_bytes = rq->bytes > avail ? rq->bytes - avail : 0;
 	for (size_t i = 0; i < c->cull.n_sources; i++) {
 		struct cull_source *s = c->cull.sources[i];
 
-		if (s == &c->ks.source)
+		if (s == &c->ks.source || (rq->bytes && !l->want_bytes))
 			continue;
-		start = l->n_lines;
-		l->max_lines += rq->max_lines;
-		s->ops->list(s, list_line, l);
-		for (; start < l->n_lines; start++)
-			l->lines[start].source = s->ops->name;
+		begin_source(l);
+		if (s->ops->list(s, list_line, l) < 0)
+			l->has_no_memory = true;
+		end_source(l, s->ops->name);
 	}
-	l->max_lines = l->n_lines + rq->max_lines;
 	if (c->kc.cache_fd >= 0)
 		l->cache_fd = fcntl(c->kc.cache_fd, F_DUPFD_CLOEXEC, 3);
 	r = pthread_create(&l->thread, NULL, run_lister, c);

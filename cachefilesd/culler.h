@@ -126,7 +126,7 @@ unsigned culler_dispatch(struct culler *c);
 
 enum culler_request_kind {
 	CULLER_REQ_FREE, /* cull until @bytes are free (avail), oldest first, whatever the limits */
-	CULLER_REQ_DRY_RUN, /* what would go, in order, until @bytes would be freed (0 = all) */
+	CULLER_REQ_DRY_RUN, /* what FREE would remove with the same @bytes, in order (0 = all) */
 	CULLER_REQ_EVICTIONS, /* the record of what went, newest first */
 };
 
@@ -143,7 +143,7 @@ struct culler_line {
 struct culler_request {
 	enum culler_request_kind kind;
 	uint64_t bytes;
-	size_t max_lines; /* DRY_RUN, EVICTIONS */
+	size_t max_lines; /* DRY_RUN, EVICTIONS; 0 = as many as there are */
 	void (*done)(struct culler_request *rq);
 	/* result */
 	int status; /* 0; -ENOSPC: nothing more can go; -ECANCELED; -ENOMEM */

@@ -36,7 +36,6 @@
 #define SECOND    1000000000ull
 #define N_WORKERS 2
 #define STUCK     (600 * SECOND)
-#define LINES_MAX 20000
 
 struct door {
 	struct door_config dc;
@@ -450,7 +449,7 @@ static void errand(struct door *d, struct server_ask *ask, enum culler_request_k
 		return;
 	}
 	*e = (struct errand){
-		.rq = {.kind = kind, .bytes = bytes, .max_lines = LINES_MAX, .done = errand_done},
+		.rq = {.kind = kind, .bytes = bytes, .done = errand_done},
 		.door = d,
 		.ask = ask,
 		.json = json,

@@ -639,7 +639,10 @@ static uint64_t private_in(int dirfd, const char *dir, bool *is_shared)
 {
 	char path[PATH_ROOM];
 	uint64_t sum = 0;
+	struct stat st;
 
+	if (!fstatat(dirfd, dir, &st, AT_SYMLINK_NOFOLLOW))
+		sum = bytes_of(&st); /* the directory goes too */
 	for (int i = 0; i < 2; i++) {
 		_cleanup_fd_ int fd = -1;
 

@@ -245,3 +245,22 @@ free_kib() { echo $(($(stat -f -c '%a * %S / 1024' "$D"))); }
 	wait_until 15 grep -q 'id=t4 reason=unused for tasks_max_age' "$LOG"
 	stop
 }
+
+@test "dry run with --free names exactly what a cull of that size removes then" {
+	small_disk 96
+	config 'grace 0s'
+	start
+	for i in $(seq 30); do tool put "t$i" $((i % 5 * 300000 + 1000)); done
+	tool pin t3
+	tool touch t1
+	avail=$(stat -f -c '%a %S' "$D" | awk '{print $1 * $2}')
+	run -0 ctl --json cull --dry-run --free $((avail + 4000000))
+	jq -r .label <<<"$output" >"$BATS_TEST_TMPDIR/would"
+	[ "$(wc -l <"$BATS_TEST_TMPDIR/would")" -gt 3 ]
+	ctl cull --free $((avail + 4000000))
+	ctl --json evictions | jq -r .label | tac | cmp - "$BATS_TEST_TMPDIR/would"
+	# what is free already needs nothing
+	run -0 ctl --json cull --dry-run --free 1
+	[ -z "$output" ]
+	stop
+}
