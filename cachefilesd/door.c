@@ -448,8 +448,7 @@ static void errand(struct door *d, struct server_ask *ask, enum culler_request_k
 		server_answer(ask, STORE_IO, "the culling thread is not there", -1, 0);
 		return;
 	}
-	*e = (struct errand){
-		.rq = {.kind = kind, .bytes = bytes, .done = errand_done},
+	*e = (struct errand){.rq = {.kind = kind, .bytes = bytes, .done = errand_done},
 		.door = d,
 		.ask = ask,
 		.json = json,
