@@ -50,11 +50,14 @@
 #include "p2p/vortex/client.h"
 #include "p2p/writer.h"
 
-#define SECOND               UINT64_C(1000000000)
-#define MSEC                 UINT64_C(1000000)
-#define MAX_GETS             64
-#define MAX_TRIED            16 /* parents remembered for the message of a failure */
-#define HEADER_TIMEOUT       (2 * SECOND) /* our own parents answer or refuse at once */
+#define SECOND         UINT64_C(1000000000)
+#define MSEC           UINT64_C(1000000)
+#define MAX_GETS       64
+#define MAX_CUT        4
+#define MAX_TRIED      16 /* parents remembered for the message of a failure */
+#define HEADER_TIMEOUT (2 * SECOND) /* our own parents answer or refuse at once */
+#define PATIENCE_OURS                                                                              \
+	(500 * MSEC) /* at least: they refuse rather than let wait, but queues are long */
 #define HEADER_TIMEOUT_OTHER (10 * SECOND) /* others queue requests */
 #define RESCHEDULE_MIN       (200 * MSEC)
 #define RESCHEDULE_MAX       (5 * SECOND)
@@ -82,7 +85,7 @@ struct fetch_parent {
 	struct fetch *fetch;
 	bool is_used, is_dropped, has_address, was_synced;
 	int slot; /* in parents.c; equals the index here */
-	unsigned n_gets, n_impatient;
+	unsigned n_gets, n_impatient, n_cut; /* n_cut: forwarded pieces that ended early */
 	struct sched_parent info;
 	struct sockaddr_storage vortex;
 	struct rpc_request *sync;
@@ -548,7 +551,7 @@ static void piece_is_here(struct fetch_get *g, uint64_t duration)
 	uint32_t number = g->number, size = piece_size(number, f->length, f->piece_length);
 
 	parents_done(f->parents, g->slot, number, duration);
-	p->n_impatient = 0;
+	p->n_impatient = p->n_cut = 0;
 	f->bytes_done += size;
 	f->fs->stats.n_pieces++;
 	f->fs->stats.bytes += size;
@@ -585,6 +588,18 @@ static void on_punched(struct loop_op *op, int res)
 	pump(f);
 }
 
+/* a piece whose digest is known is passed on while it arrives */
+static void on_get_progress(void *arg, struct vortex_get *get)
+{
+	struct fetch_get *g = arg;
+	struct fetch *f = g->fetch;
+	uint32_t crc32;
+
+	if (!f->is_over && vortex_get_announced(get, &crc32))
+		task_arriving(f->task, g->number, crc32, vortex_get_written(get),
+			f->peers[g->slot].info.peer_id);
+}
+
 static void on_get(void *arg, struct vortex_get *get, const struct vortex_result *r)
 {
 	struct fetch_get *g = arg;
@@ -601,6 +616,8 @@ static void on_get(void *arg, struct vortex_get *get, const struct vortex_result
 		settle(f);
 		return;
 	}
+	if (r->outcome != VORTEX_OK)
+		task_arrival_lost(f->task, number);
 	switch (r->outcome) {
 	case VORTEX_OK:
 		g->crc32 = r->crc32;
@@ -651,9 +668,17 @@ static void on_get(void *arg, struct vortex_get *get, const struct vortex_result
 		get_over(g);
 		fetch_end(f, FAILED, &why);
 		return;
-	case VORTEX_UNREACHABLE:
 	case VORTEX_LOST:
 	case VORTEX_STALLED:
+		/* It passed on what it was getting itself, and that ended: whose fault it was is seen
+		 * there. Again and again without a whole piece, it is this parent's. */
+		if (r->was_forwarded && ++p->n_cut < MAX_CUT) {
+			parents_busy(f->parents, g->slot, number, now);
+			get_over(g);
+			break;
+		}
+		/* fall through */
+	case VORTEX_UNREACHABLE:
 	case VORTEX_PROTOCOL:
 		f->fs->stats.n_piece_failures[r->outcome]++;
 		if (r->error)
@@ -686,6 +711,7 @@ static bool start_get(struct fetch *f, int slot, uint32_t number)
 		.reuse = p->info.is_ours,
 		.header_timeout_ns = p->info.is_ours ? HEADER_TIMEOUT : HEADER_TIMEOUT_OTHER,
 		.stall_timeout_ns = parents_stall_timeout(f->parents),
+		.progress = on_get_progress,
 	};
 
 	while (g->is_used)
@@ -705,16 +731,19 @@ static bool start_get(struct fetch *f, int slot, uint32_t number)
 	return true;
 }
 
-/* C5: who has not sent a byte for a while, when there is something else to do, is left alone */
+/* C5: who has not answered for a while, when there is something else to do, is left alone */
 static void lose_patience(struct fetch *f, uint64_t now)
 {
 	uint64_t patience = parents_patience(f->parents);
 
 	for (unsigned i = 0; i < f->fs->c.concurrent_pieces; i++) {
 		struct fetch_get *g = &f->gets[i];
-		uint64_t at = g->started + patience;
+		uint64_t own = patience, at;
 
-		if (!g->is_used || !g->get || g->gave_up || vortex_get_bytes(g->get))
+		if (g->is_used && f->peers[g->slot].info.is_ours && own < PATIENCE_OURS)
+			own = PATIENCE_OURS;
+		at = g->started + own;
+		if (!g->is_used || !g->get || g->gave_up || vortex_get_has_header(g->get))
 			continue;
 		if (at > now) {
 			if (at < f->wake_at)
@@ -722,8 +751,8 @@ static void lose_patience(struct fetch *f, uint64_t now)
 		} else if (parents_other_choice(f->parents, g->slot, g->number, now)) {
 			g->gave_up = true;
 			vortex_get_cancel(g->get);
-		} else if (now + patience < f->wake_at) {
-			f->wake_at = now + patience;
+		} else if (now + own < f->wake_at) {
+			f->wake_at = now + own;
 		}
 	}
 }

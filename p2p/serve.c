@@ -20,32 +20,73 @@ struct serving {
 	struct serve *serve;
 	struct vortex_request *rq;
 	struct task_open open;
-	bool is_opening;
+	bool is_opening, is_forwarded;
 	struct task *task;
+	struct task_follow follow;
 	uint32_t number;
 };
+
+/* what may be sent of a piece of which @n_bytes are here unverified */
+static uint32_t held_back(const struct serving *s, uint32_t n_bytes)
+{
+	uint32_t size = task_piece_size(s->task, s->number);
+	uint32_t most = size > SERVE_HOLD_BACK ? size - SERVE_HOLD_BACK : 0;
+
+	return n_bytes < most ? n_bytes : most;
+}
+
+static void on_growth(struct task_follow *f, uint32_t n_bytes)
+{
+	struct serving *s = container_of(f, struct serving, follow);
+
+	vortex_grown(s->rq, held_back(s, n_bytes));
+}
+
+static void on_end(struct task_follow *f, bool whole)
+{
+	struct serving *s = container_of(f, struct serving, follow);
+
+	if (whole) {
+		vortex_grown(s->rq, task_piece_size(s->task, s->number));
+		return;
+	}
+	s->serve->stats.n_forward_lost++;
+	vortex_give_up(s->rq);
+}
 
 static void answer(struct serving *s)
 {
 	struct task *t = s->task;
 	struct serve *sv = s->serve;
-	struct vortex_piece p;
+	struct task_arrival arrival;
+	struct vortex_piece p = {
+		.fd = t->read_fd,
+		.offset = piece_offset(s->number, t->piece_length),
+		.length = task_piece_size(t, s->number),
+		.has_crc32 = true,
+		.parent_id = "",
+		.created_s = (int64_t)(t->created_ns / 1000000000u),
+	};
 
-	if (!task_has_piece(t, s->number)) {
+	if (task_has_piece(t, s->number)) {
+		p.crc32 = task_crc32(t, s->number);
+	} else if (vortex_request_is_ours(s->rq) &&
+		   task_follow(t, s->number, &s->follow, &arrival)) {
+		s->is_forwarded = true;
+		p.crc32 = arrival.crc32;
+		p.is_arriving = true;
+		p.available = held_back(s, arrival.n_bytes);
+		p.parent_id = arrival.from;
+	} else if (vortex_request_is_ours(s->rq) && t->phase == TASK_FETCHING) {
+		/* it was arriving when it was announced */
+		vortex_refuse(s->rq, VORTEX_E_INTERNAL, VORTEX_BUSY_MESSAGE);
+		return;
+	} else {
 		sv->stats.n_missing++;
 		vortex_refuse(s->rq, VORTEX_E_NOT_FOUND, "piece %s-%" PRIu32 " not found", t->id,
 			s->number);
 		return;
 	}
-	p = (struct vortex_piece){
-		.fd = t->read_fd,
-		.offset = piece_offset(s->number, t->piece_length),
-		.length = task_piece_size(t, s->number),
-		.crc32 = task_crc32(t, s->number),
-		.has_crc32 = true,
-		.parent_id = "",
-		.created_s = (int64_t)(t->created_ns / 1000000000u),
-	};
 	vortex_reply(s->rq, &p);
 }
 
@@ -77,6 +118,7 @@ static void find(void *arg, struct vortex_request *rq, const char *task_id, uint
 	s->serve = sv;
 	s->rq = rq;
 	s->number = number;
+	s->follow = (struct task_follow){.on_growth = on_growth, .on_end = on_end};
 	vortex_request_set_data(rq, s);
 	sv->stats.n_running++;
 	s->task = tasks_find(sv->tasks, task_id);
@@ -99,8 +141,10 @@ static void done(void *arg, struct vortex_request *rq, uint64_t sent, bool whole
 	if (!s)
 		return;
 	sv->stats.n_running--;
+	sv->stats.n_forwarded += s->is_forwarded && sent;
 	if (s->is_opening)
 		task_open_cancel(&s->open);
+	task_unfollow(&s->follow);
 	task_unref(s->task);
 	free(s);
 }

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* serve.h — pieces for other peers: what the Vortex server asks (vortex_source_ops), answered from the
- * tasks in hand or in the store. A task that is complete and one that is being fetched serve alike:
- * a piece is served when it was verified here.
+ * tasks in hand or in the store. A piece that was verified here is served to everybody. To children of
+ * our kind it is passed on while it arrives (rule P4 of swarm-scheduling.md), except its last SERVE_HOLD_BACK
+ * bytes, which follow when it was verified: so a child never completes what does not match here.
  * How many are sent at once, and who waits or is told "busy", is the server's business.
  */
 #ifndef P2P_SERVE_H
@@ -9,6 +10,8 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+
+#define SERVE_HOLD_BACK (64u << 10)
 
 struct serve;
 struct tasks;
@@ -21,6 +24,8 @@ bool serve_is_idle(const struct serve *s);
 struct serve *serve_free(struct serve *s); /* idle only; returns NULL */
 struct serve_stats {
 	uint64_t n_running, n_pieces, bytes, n_missing;
+	/* answered while the piece was still arriving; of these, given up because it did not */
+	uint64_t n_forwarded, n_forward_lost;
 };
 struct serve_stats serve_get_stats(const struct serve *s);
 

@@ -63,7 +63,7 @@ struct sync {
 	struct list link;
 	struct rpc_call *call;
 	struct task_open open;
-	bool is_opening, is_watching;
+	bool is_opening, is_watching, is_ours;
 	struct task *task;
 	struct task_watch watch;
 	Dfdaemon__V2__SyncPersistentCachePiecesRequest *m; /* owned, until the task is open */
@@ -96,6 +96,12 @@ static bool announce_piece(struct sync *s, uint32_t number)
 	return pbc_pack(&m.base, &b) == 0 && rpc_call_send(s->call, b.data, b.len) == 0;
 }
 
+/* P3: who is of our kind hears of a piece when its first bytes are here */
+static bool may_announce(const struct sync *s, uint32_t number)
+{
+	return task_has_piece(s->task, number) || (s->is_ours && task_is_arriving(s->task, number));
+}
+
 /* announce what is here and wanted, as far as the stream takes it */
 static void sync_pump(struct sync *s)
 {
@@ -108,7 +114,7 @@ static void sync_pump(struct sync *s)
 		for (; v; v &= v - 1) {
 			uint32_t number = (uint32_t)(w * 64 + (unsigned)__builtin_ctzll(v));
 
-			if (!task_has_piece(t, number))
+			if (!may_announce(s, number))
 				continue;
 			if (rpc_call_queued(s->call) > QUEUE_BYTES)
 				return; /* comes back when it has drained */
@@ -165,7 +171,11 @@ static void on_sync_open(struct task_open *o, struct task *t, const struct outco
 	}
 	protobuf_c_message_free_unpacked(&s->m->base, NULL);
 	s->m = NULL;
-	s->watch = (struct task_watch){.on_piece = on_sync_piece, .on_phase = on_sync_phase};
+	s->watch = (struct task_watch){
+		.on_piece = on_sync_piece,
+		.on_arriving = s->is_ours ? on_sync_piece : NULL,
+		.on_phase = on_sync_phase,
+	};
 	task_watch(t, &s->watch);
 	s->is_watching = true;
 	sync_pump(s);
@@ -202,6 +212,7 @@ static void sync_message(struct rpc_call *call, void *service, const uint8_t *p,
 	s->svc = svc;
 	s->call = call;
 	s->m = m;
+	s->is_ours = rpc_call_metadata(call, META_BUSY_AWARE) != NULL;
 	list_init(&s->link);
 	list_push(&svc->streams, &s->link);
 	svc->n_streams++;

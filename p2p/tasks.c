@@ -52,6 +52,7 @@ static struct task *new_task(struct tasks *ts, const char *id)
 	list_init(&t->watchers);
 	list_init(&t->openers);
 	list_init(&t->link);
+	list_init(&t->arriving);
 	if (map_insert(&ts->map, &t->node, t->id, strlen(t->id)) < 0) {
 		free(t);
 		return NULL;
@@ -66,6 +67,46 @@ static int set_size(struct task *t, uint32_t n_pieces)
 	t->present = calloc(n_pieces ? ((size_t)n_pieces + 63) / 64 : 1, sizeof(*t->present));
 	t->crcs = calloc(n_pieces ? n_pieces : 1, sizeof(*t->crcs));
 	return t->present && t->crcs ? 0 : -ENOMEM;
+}
+
+/* a piece on its way here */
+struct arrival {
+	struct list link; /* in task.arriving: at most as many as there are requests at once */
+	struct list followers;
+	uint32_t number, crc32, n_bytes;
+	char *from; /* owned */
+};
+
+static struct arrival *find_arrival(const struct task *t, uint32_t number)
+{
+	list_for_each (it, &t->arriving) {
+		struct arrival *a = list_entry(it, struct arrival, link);
+
+		if (a->number == number)
+			return a;
+	}
+	return NULL;
+}
+
+/* end_arrival - followers are told; what they do in it cannot touch this arrival any more */
+static void end_arrival(struct arrival *a, bool whole)
+{
+	struct list *n;
+
+	list_del(&a->link);
+	while ((n = list_pop(&a->followers))) {
+		struct task_follow *f = list_entry(n, struct task_follow, link);
+
+		f->on_end(f, whole);
+	}
+	free(a->from);
+	free(a);
+}
+
+static void lose_arrivals(struct task *t)
+{
+	while (!list_empty(&t->arriving))
+		end_arrival(list_entry(t->arriving.next, struct arrival, link), false);
 }
 
 static void unmap(struct task *t)
@@ -421,7 +462,7 @@ void task_unwatch(struct task_watch *w)
 }
 
 /* tell - every watcher once; a callback may take any watcher off (or itself) */
-static void tell(struct task *t, const uint32_t *number)
+static void tell(struct task *t, const uint32_t *number, bool is_here)
 {
 	struct list todo, *n;
 
@@ -432,9 +473,11 @@ static void tell(struct task *t, const uint32_t *number)
 		struct task_watch *w = list_entry(n, struct task_watch, link);
 
 		list_push(&t->watchers, n);
-		if (number)
+		if (number && is_here)
 			w->on_piece(w, t, *number);
-		else
+		else if (number && w->on_arriving)
+			w->on_arriving(w, t, *number);
+		else if (!number)
 			w->on_phase(w, t);
 	}
 }
@@ -485,6 +528,8 @@ int tasks_begin(struct tasks *ts, const struct tasks_fetch *f, struct task **out
 
 void task_arrived(struct task *t, uint32_t number, uint32_t crc32, const char *parent_id)
 {
+	struct arrival *a;
+
 	if (number >= t->n_pieces || task_has_piece(t, number))
 		return;
 	t->present[number / 64] |= 1ull << (number % 64);
@@ -492,8 +537,80 @@ void task_arrived(struct task *t, uint32_t number, uint32_t crc32, const char *p
 	remember_parent(t, number, parent_id);
 	t->n_present++;
 	task_ref(t);
-	tell(t, &number);
+	a = find_arrival(t, number);
+	if (a)
+		end_arrival(a, true);
+	tell(t, &number, true);
 	task_unref(t);
+}
+
+void task_arriving(
+	struct task *t, uint32_t number, uint32_t crc32, uint32_t n_bytes, const char *parent_id)
+{
+	struct arrival *a = find_arrival(t, number);
+	struct list todo, *n;
+
+	if (t->phase != TASK_FETCHING || number >= t->n_pieces || task_has_piece(t, number))
+		return;
+	task_ref(t);
+	if (!a) {
+		a = calloc(1, sizeof(*a));
+		if (a && !(a->from = strdup(parent_id))) {
+			free(a);
+			a = NULL;
+		}
+		if (a) {
+			a->number = number;
+			a->crc32 = crc32;
+			a->n_bytes = n_bytes;
+			list_init(&a->followers);
+			list_push(&t->arriving, &a->link);
+			tell(t, &number, false);
+		}
+		task_unref(t);
+		return;
+	}
+	a->n_bytes = n_bytes;
+	list_init(&todo);
+	while ((n = list_pop(&a->followers)))
+		list_push(&todo, n);
+	while ((n = list_pop(&todo))) {
+		struct task_follow *f = list_entry(n, struct task_follow, link);
+
+		list_push(&a->followers, n);
+		f->on_growth(f, n_bytes);
+	}
+	task_unref(t);
+}
+
+void task_arrival_lost(struct task *t, uint32_t number)
+{
+	struct arrival *a = find_arrival(t, number);
+
+	if (a)
+		end_arrival(a, false);
+}
+
+bool task_is_arriving(const struct task *t, uint32_t number)
+{
+	return find_arrival(t, number) != NULL;
+}
+
+bool task_follow(struct task *t, uint32_t number, struct task_follow *f, struct task_arrival *out)
+{
+	struct arrival *a = find_arrival(t, number);
+
+	list_init(&f->link);
+	if (!a)
+		return false;
+	*out = (struct task_arrival){.crc32 = a->crc32, .n_bytes = a->n_bytes, .from = a->from};
+	list_push(&a->followers, &f->link);
+	return true;
+}
+
+void task_unfollow(struct task_follow *f)
+{
+	list_del(&f->link);
 }
 
 static void take_lease(struct task *t)
@@ -511,8 +628,9 @@ void task_completed(struct task *t, const uint8_t fingerprint[STORE_FPRINT_SIZE]
 	memcpy(t->fingerprint, fingerprint, STORE_FPRINT_SIZE);
 	t->phase = TASK_COMPLETE;
 	task_ref(t);
+	lose_arrivals(t); /* there are none: every piece is here */
 	take_lease(t);
-	tell(t, NULL);
+	tell(t, NULL, false);
 	task_unref(t);
 }
 
@@ -523,7 +641,8 @@ static void end(struct task *t, const struct outcome *why)
 	task_ref(t);
 	t->why = *why;
 	unmap(t);
-	tell(t, NULL);
+	lose_arrivals(t);
+	tell(t, NULL, false);
 	task_unref(t);
 }
 

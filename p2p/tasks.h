@@ -4,7 +4,8 @@
  * The truth about what is here is the store's; this room keeps the read leases of tasks in use (and for
  * a moment after, so that a child that asks piece after piece does not open the task each time),
  * knows which pieces are present with their crc32, and tells watchers as pieces arrive. Vortex server,
- * piece announcements and exports all read through it.
+ * piece announcements and exports all read through it. Of a piece that is just arriving it knows how far
+ * it is, so that it can be passed on meanwhile (task_follow).
  *
  * One struct task per id. It is reference-counted; `read_fd` is good for as long as a reference is
  * held, whatever happens to the task in the store. Callbacks come from the loop. Not thread-safe.
@@ -59,7 +60,7 @@ struct task {
 	uint8_t *
 		from; /* by piece: 1 + index into parents, 0 unknown; NULL until the first is known */
 	char *parents[TASK_MAX_PARENTS];
-	struct list watchers, openers, link;
+	struct list watchers, openers, link, arriving;
 	uint64_t idle_since;
 	struct store_op op;
 	struct loop_op work;
@@ -105,12 +106,32 @@ const char *task_parent(const struct task *t, uint32_t number);
  * COMPLETE or OVER. Callbacks may unwatch anything. */
 struct task_watch {
 	void (*on_piece)(struct task_watch *w, struct task *t, uint32_t number);
+	/* on_arriving - its first bytes are coming; NULL: not told */
+	void (*on_arriving)(struct task_watch *w, struct task *t, uint32_t number);
 	void (*on_phase)(struct task_watch *w, struct task *t);
 	struct list link; /* private */
 };
 void task_watch(
 	struct task *t, struct task_watch *w); /* the watcher holds a reference of its own */
 void task_unwatch(struct task_watch *w);
+
+/* Following a piece that is arriving: embedded in the owner, from task_follow() to on_end or
+ * task_unfollow(). Its bytes in the file are not verified before on_end(whole). */
+struct task_follow {
+	void (*on_growth)(struct task_follow *f, uint32_t n_bytes); /* so many are in the file */
+	/* on_end - the piece is present now, or (not whole) it does not come from there */
+	void (*on_end)(struct task_follow *f, bool whole);
+	struct list link; /* private */
+};
+struct task_arrival {
+	uint32_t crc32; /* as announced */
+	uint32_t n_bytes; /* in the file so far */
+	const char *from; /* the peer that it comes from; borrowed until the end */
+};
+bool task_is_arriving(const struct task *t, uint32_t number);
+/* task_follow - false: the piece is not arriving; @f is not in flight then */
+bool task_follow(struct task *t, uint32_t number, struct task_follow *f, struct task_arrival *out);
+void task_unfollow(struct task_follow *f); /* safe when not in flight */
 
 /* ---- for fetch.c ------------------------------------------------------------------------- */
 struct tasks_fetch {
@@ -127,6 +148,12 @@ struct tasks_fetch {
 int tasks_begin(struct tasks *ts, const struct tasks_fetch *f, struct task **out);
 /* task_arrived - @parent_id NULL: it was here before the fetch */
 void task_arrived(struct task *t, uint32_t number, uint32_t crc32, const char *parent_id);
+/* task_arriving - @n_bytes of a piece are in the file, of which @crc32 was announced; the first call
+ * begins its arrival, task_arrived() or task_arrival_lost() ends it. Without memory nobody follows. */
+void task_arriving(
+	struct task *t, uint32_t number, uint32_t crc32, uint32_t n_bytes, const char *parent_id);
+void task_arrival_lost(
+	struct task *t, uint32_t number); /* nothing happens if it was not arriving */
 /* task_completed - it was committed; a read lease is taken in the background */
 void task_completed(struct task *t, const uint8_t fingerprint[STORE_FPRINT_SIZE]);
 void task_failed(struct task *t, const struct outcome *why);

@@ -79,7 +79,8 @@ struct vortex_get {
 		const uint8_t *p;
 		size_t n;
 	} ready, writing; /* received, waiting for its turn; on its way to the file */
-	uint32_t received, written;
+	uint32_t received, written, told; /* told: `written` at the last call of progress */
+	bool was_told;
 	struct vortex_result result;
 	void (*fn)(void *arg, struct vortex_get *g, const struct vortex_result *r);
 	void *arg;
@@ -275,6 +276,7 @@ static void check_ended(struct vortex_get *g)
 		loop_op_is_active(&g->write) || deadline_is_active(&g->deadline))
 		return;
 	g->result.bytes = g->received;
+	g->result.was_forwarded = g->slab && g->slab->rx.is_forwarded;
 	g->result.duration_ns = loop_now(p->loop) - g->started;
 	if (g->is_clean && g->w.reuse)
 		keep_connection(g);
@@ -341,6 +343,16 @@ static void write_rest(struct vortex_get *g)
 {
 	loop_write(g->p->loop, &g->write, g->w.fd, g->writing.p, g->writing.n,
 		g->w.offset + g->written);
+}
+
+static void tell_progress(struct vortex_get *g)
+{
+	if (!g->w.progress || g->state != CONTENT ||
+		(g->was_told && g->written - g->told < VORTEX_PROGRESS_STEP))
+		return;
+	g->was_told = true;
+	g->told = g->written;
+	g->w.progress(g->arg, g);
 }
 
 /* go_on - start what can be started: the write of what is ready, the receive into a free half */
@@ -416,6 +428,7 @@ static void on_recv(struct loop_op *op, int res)
 	if (g->state != ENDING && res > 0) {
 		g->has_answer = true;
 		on_bytes(g, (size_t)res);
+		tell_progress(g);
 	} else if (g->state != ENDING) {
 		lost(g, -res);
 	}
@@ -436,6 +449,7 @@ static void on_write(struct loop_op *op, int res)
 			write_rest(g);
 		else
 			go_on(g);
+		tell_progress(g);
 	}
 	check_ended(g);
 }
@@ -600,4 +614,22 @@ void vortex_get_cancel(struct vortex_get *g)
 uint64_t vortex_get_bytes(const struct vortex_get *g)
 {
 	return g->received;
+}
+
+bool vortex_get_has_header(const struct vortex_get *g)
+{
+	return g->has_answer;
+}
+
+uint32_t vortex_get_written(const struct vortex_get *g)
+{
+	return g->written;
+}
+
+bool vortex_get_announced(const struct vortex_get *g, uint32_t *crc32)
+{
+	if (g->state != CONTENT || !g->slab->rx.has_digest)
+		return false;
+	*crc32 = g->slab->rx.announced_crc32;
+	return true;
 }

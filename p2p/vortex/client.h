@@ -47,7 +47,11 @@ struct vortex_want {
 	int fd; /* written with positions; must stay open until fn */
 	bool reuse; /* the parent is known to be of our kind: ask with tag 253 (tlv.h) */
 	uint64_t connect_timeout_ns, header_timeout_ns, stall_timeout_ns; /* 0 = 2 s, 10 s, 5 s */
+	/* progress - the header has come, or VORTEX_PROGRESS_STEP more bytes are in the file; from the
+	 * loop, before @fn, which alone says that the piece is whole and right. NULL: not told */
+	void (*progress)(void *arg, struct vortex_get *g);
 };
+#define VORTEX_PROGRESS_STEP (64u << 10)
 
 struct vortex_result {
 	enum vortex_outcome outcome;
@@ -57,6 +61,7 @@ struct vortex_result {
 	uint32_t crc32; /* OK: of the bytes written */
 	struct digest_128 xxh3;
 	bool parent_had_digest;
+	bool was_forwarded; /* by a parent that did not have the whole piece yet */
 	uint64_t bytes;
 	uint64_t duration_ns;
 };
@@ -74,5 +79,9 @@ struct vortex_get *vortex_get_start(struct vortex_pool *p, const struct vortex_w
 	void (*fn)(void *arg, struct vortex_get *g, const struct vortex_result *r), void *arg);
 void vortex_get_cancel(struct vortex_get *g); /* fn(CANCELLED) follows, from the loop */
 uint64_t vortex_get_bytes(const struct vortex_get *g); /* received so far */
+bool vortex_get_has_header(const struct vortex_get *g); /* the parent began to answer */
+uint32_t vortex_get_written(const struct vortex_get *g); /* of these, in the file */
+/* vortex_get_announced - the crc32 that the parent announced; false: no header yet, or none in it */
+bool vortex_get_announced(const struct vortex_get *g, uint32_t *crc32);
 
 #endif

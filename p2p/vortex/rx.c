@@ -19,7 +19,7 @@ void vortex_rx_init(struct vortex_rx *rx, uint32_t number, uint64_t offset, uint
 	rx->length = length;
 	rx->offset = offset;
 	rx->left = rx->crc32 = rx->announced_crc32 = 0;
-	rx->has_digest = false;
+	rx->has_digest = rx->is_forwarded = false;
 	rx->xxh3 = xxh3;
 	rx->failure = (struct vortex_failure){0};
 	rx->problem[0] = 0;
@@ -63,6 +63,7 @@ static void on_content_frame(struct vortex_rx *rx, const uint8_t *value, size_t 
 	if (rx->state == VORTEX_RX_BROKEN)
 		return;
 	rx->has_digest = c.digest[0] != 0;
+	rx->is_forwarded = c.parent_id[0] != 0;
 	rx->announced_crc32 = rx->has_digest ? (uint32_t)crc : 0;
 	rx->left = rx->length;
 	rx->state = VORTEX_RX_CONTENT;

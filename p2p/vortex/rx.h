@@ -27,6 +27,7 @@ struct vortex_rx {
 	uint32_t left; /* content bytes still to come, once in CONTENT */
 	uint32_t crc32, announced_crc32; /* of the content so far; of all of it */
 	bool has_digest; /* one was announced */
+	bool is_forwarded; /* the parent named the peer that it is getting the piece from itself */
 	struct digest_xxh3 *xxh3; /* borrowed */
 	struct vortex_failure failure;
 	char problem[128];

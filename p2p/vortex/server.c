@@ -59,6 +59,7 @@ struct vortex_request {
 	uint8_t out[VORTEX_HEADER_SIZE + VORTEX_VALUE_MAX];
 	size_t n_out, out_at;
 	bool is_piece; /* content follows the frame */
+	bool is_starved; /* all that is available was sent: vortex_grown() goes on */
 	struct vortex_piece piece;
 	uint32_t sent, chunk; /* content; the step under way on a pool thread */
 	uint64_t blocked_ns, blocked_since; /* time the child kept us waiting in this answer */
@@ -224,7 +225,7 @@ static void on_request(struct vortex_request *c)
 	start_accept(c->s); /* … and perhaps nobody any more */
 	c->state = FIND;
 	c->has_request = true;
-	c->is_piece = false;
+	c->is_piece = c->is_starved = false;
 	c->n_out = c->out_at = 0;
 	c->sent = c->chunk = 0;
 	c->blocked_ns = c->blocked_since = 0;
@@ -353,6 +354,8 @@ void vortex_reply(struct vortex_request *rq, const struct vortex_piece *p)
 	rq->piece = *p;
 	rq->piece.parent_id = NULL; /* was copied; not ours to keep */
 	rq->is_piece = true;
+	if (!p->is_arriving)
+		rq->piece.available = p->length;
 	if (s->stats.n_sending < s->limits.max_sending) {
 		s->stats.n_sending++;
 		rq->has_slot = true;
@@ -362,6 +365,32 @@ void vortex_reply(struct vortex_request *rq, const struct vortex_piece *p)
 		s->stats.n_waiting++;
 		list_push(&s->waiting, &rq->place);
 	}
+}
+
+void vortex_grown(struct vortex_request *rq, uint32_t available)
+{
+	if (rq->state != SEND && rq->state != QUEUED)
+		return;
+	rq->piece.available = available < rq->piece.length ? available : rq->piece.length;
+	if (!rq->is_starved || rq->piece.available <= rq->sent)
+		return;
+	rq->is_starved = false;
+	loop_post(rq->s->loop, &rq->io, 0);
+}
+
+void vortex_give_up(struct vortex_request *rq)
+{
+	if (rq->state == CLOSED || !rq->is_piece) /* a refusal is on its way */
+		return;
+	if (!rq->out_at && rq->state == SEND) { /* nothing was said yet: so this instead */
+		rq->is_piece = false;
+		rq->n_out = vortex_failure_encode(rq->out, sizeof(rq->out),
+			(uint8_t)rq->want.number, VORTEX_E_INTERNAL, VORTEX_BUSY_MESSAGE);
+		return;
+	}
+	conn_close(rq);
+	if (!loop_op_is_active(&rq->io)) /* its callback frees the connection */
+		loop_post(rq->s->loop, &rq->io, 0);
 }
 
 /* wait_writable - until the child takes more, at most as long as it may keep us waiting: the stall
@@ -461,8 +490,12 @@ static void step_content(struct vortex_request *c)
 {
 	struct vortex_server *s = c->s;
 	uint64_t off = c->piece.offset + c->sent;
-	uint32_t left = c->piece.length - c->sent, q = quantum(s), n = left < q ? left : q;
+	uint32_t left = c->piece.available - c->sent, q = quantum(s), n = left < q ? left : q;
 
+	if (!left) {
+		c->is_starved = true;
+		return;
+	}
 	if (!list_empty(&s->throttled) ||
 		bucket_when(&s->bucket, loop_now(s->loop), n) > loop_now(s->loop)) {
 		wait_for_tokens(c);

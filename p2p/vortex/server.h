@@ -34,6 +34,10 @@ struct vortex_piece {
 	const char *parent_id; /* "" = none; copied */
 	uint64_t cost_s;
 	int64_t created_s;
+	/* The piece is still arriving here: only the first `available` bytes of it are sent until
+	 * vortex_grown() says more, or vortex_give_up() that no more will come. */
+	bool is_arriving;
+	uint32_t available;
 };
 
 struct vortex_source_ops {
@@ -67,8 +71,10 @@ void vortex_server_close(struct vortex_server *s, void (*gone)(void *arg), void 
 void vortex_reply(struct vortex_request *rq, const struct vortex_piece *p);
 void vortex_refuse(struct vortex_request *rq, enum vortex_error code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
-/* vortex_request_is_ours - asked by a child of our kind, which understands "busy" */
-bool vortex_request_is_ours(const struct vortex_request *rq);
+/* vortex_grown - of an arriving piece the first @available bytes may be sent; its length: all of it */
+void vortex_grown(struct vortex_request *rq, uint32_t available);
+/* vortex_give_up - the rest of an arriving piece will not come: the connection ends, done() follows */
+void vortex_give_up(struct vortex_request *rq);
 void vortex_request_set_data(struct vortex_request *rq, void *data);
 void *vortex_request_data(const struct vortex_request *rq);
 /* vortex_request_is_ours - it came with KEEP_REQUEST: the child understands "busy" */

@@ -36,7 +36,7 @@
 #define FILE_LEN ((9u << 20) + 123)
 #define PIECE    (4u << 20)
 
-enum answer { REPLY, NOT_FOUND, NEVER };
+enum answer { REPLY, NOT_FOUND, NEVER, ARRIVING };
 
 struct fixture {
 	struct loop *l;
@@ -89,8 +89,9 @@ static void reply(struct fixture *f, struct vortex_request *rq, uint32_t number)
 		.length = length_of(number),
 		.crc32 = file_crc(f, number, length_of(number)) + f->wrong_crc,
 		.has_crc32 = !f->no_crc,
-		.parent_id = "",
+		.parent_id = f->answer == ARRIVING ? "peer" : "",
 		.created_s = 1751328000,
+		.is_arriving = f->answer == ARRIVING,
 	};
 
 	vortex_reply(rq, &p);
@@ -110,7 +111,7 @@ static void on_find(void *arg, struct vortex_request *rq, const char *task_id, u
 		f->ports[f->n_children++] = port;
 	vortex_request_set_data(rq, f);
 	f->pending = rq;
-	if (f->answer == REPLY && number < 3)
+	if ((f->answer == REPLY || f->answer == ARRIVING) && number < 3)
 		reply(f, rq, number);
 	else if (f->answer != NEVER)
 		vortex_refuse(rq, VORTEX_E_NOT_FOUND, "piece %s-%u not found", task_id, number);
@@ -420,6 +421,110 @@ static void a_file_that_cannot_be_written(void **state)
 	got = get(f, &w);
 	assert_int_equal(got.r.outcome, VORTEX_IO);
 	assert_int_equal(got.r.error, EBADF);
+}
+
+/* ---- a piece that is passed on while it arrives ---------------------------------------------- */
+
+struct progress {
+	struct got got; /* first: on_got's argument */
+	int n;
+	uint32_t written, crc32;
+};
+
+static void on_progress(void *arg, struct vortex_get *g)
+{
+	struct progress *p = arg;
+
+	assert_int_equal(p->got.n, 0);
+	assert_true(vortex_get_announced(g, &p->crc32));
+	assert_true(!p->n || vortex_get_written(g) >= p->written + VORTEX_PROGRESS_STEP);
+	p->written = vortex_get_written(g);
+	p->n++;
+}
+
+/* turns of the loop until the child has received @n bytes, and some more to see that it stays so */
+static void receive_exactly(struct fixture *f, struct vortex_get *g, struct progress *p, uint64_t n)
+{
+	uint64_t end = loop_now(f->l) + DEADLINE;
+
+	while (vortex_get_bytes(g) < n || p->written + VORTEX_PROGRESS_STEP <= n) {
+		assert_int_equal(loop_step(f->l, 100 * MS), 0);
+		assert_true(loop_now(f->l) < end);
+	}
+	for (int i = 0; i < 5; i++)
+		assert_int_equal(loop_step(f->l, 2 * MS), 0);
+	assert_int_equal(vortex_get_bytes(g), n);
+	assert_int_equal(p->got.n, 0);
+}
+
+static void what_arrives_is_passed_on_as_far_as_allowed(void **state)
+{
+	FIXTURE;
+	static const uint32_t steps[] = {0, 1, 100000, 100000, 2000000, PIECE - 65536};
+
+	start_server(f, NULL, 0);
+	f->answer = ARRIVING;
+	for (uint32_t i = 0; i < 2; i++) {
+		struct vortex_want w = want_of(f, i, true);
+		struct progress p = {0};
+		struct vortex_get *g;
+
+		w.progress = on_progress;
+		g = vortex_get_start(f->pool, &w, on_got, &p);
+		assert_non_null(g);
+		run_until(f, &p.n, 1); /* the header comes before any byte */
+		assert_int_equal(p.crc32, file_crc(f, i, PIECE));
+		for (size_t k = 0; k < sizeof(steps) / sizeof(*steps); k++) {
+			vortex_grown(f->pending, steps[k]);
+			receive_exactly(f, g, &p, steps[k]);
+		}
+		vortex_grown(f->pending, PIECE);
+		run_until(f, &p.got.n, 1);
+		check_ok(f, &p.got, i);
+		assert_true(p.got.r.was_forwarded);
+	}
+	run_until(f, &f->n_done, 2);
+	assert_int_equal(f->n_whole, 2);
+	assert_int_equal(f->n_children, 1); /* and the connection is kept */
+	f->answer = REPLY;
+	struct vortex_want w = want_of(f, 2, true);
+	struct got got = get(f, &w);
+
+	check_ok(f, &got, 2);
+	assert_false(got.r.was_forwarded);
+}
+
+static void what_stops_arriving_is_never_completed(void **state)
+{
+	FIXTURE;
+	struct vortex_want w = want_of(f, 0, true);
+	struct got got;
+
+	start_server(f, NULL, 0);
+	f->answer = ARRIVING;
+	w.progress = on_progress;
+	for (int i = 0; i < 3; i++) {
+		struct progress p = {0};
+		struct vortex_get *g = vortex_get_start(f->pool, &w, on_got, &p);
+
+		run_until(f, &p.n, 1);
+		if (i) { /* i == 0: before the first byte */
+			vortex_grown(f->pending, PIECE - 65536);
+			receive_exactly(f, g, &p, PIECE - 65536);
+		}
+		if (i == 2) /* with something on its way */
+			vortex_grown(f->pending, PIECE - 1);
+		vortex_give_up(f->pending);
+		run_until(f, &p.got.n, 1);
+		assert_int_equal(p.got.r.outcome, VORTEX_LOST);
+		assert_true(p.got.r.was_forwarded);
+		run_until(f, &f->n_done, i + 1);
+	}
+	assert_int_equal(f->n_whole, 0);
+	f->answer = REPLY;
+	w.progress = NULL;
+	got = get(f, &w);
+	check_ok(f, &got, 0);
 }
 
 static void many_at_once_wait_their_turn(void **state)
@@ -1159,6 +1264,8 @@ int main(void)
 		BOTH(a_dead_kept_connection_is_replaced),
 		BOTH(no_digest_is_accepted_and_a_wrong_one_is_not),
 		BOTH(a_file_that_cannot_be_written),
+		BOTH(what_arrives_is_passed_on_as_far_as_allowed),
+		BOTH(what_stops_arriving_is_never_completed),
 		BOTH(many_at_once_wait_their_turn),
 		BOTH(our_children_hear_busy),
 		BOTH(bandwidth_is_kept_and_shared),
