@@ -2,7 +2,6 @@
 /* map.c — see map.h. Chained buckets, a power of two of them, SipHash-1-3 keyed at first use. */
 #include "common/map.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <pthread.h>
 #include <stdlib.h>
@@ -10,70 +9,27 @@
 #include <sys/auxv.h>
 #include <sys/random.h>
 
+#include "common/siphash.h"
+
 static struct {
 	pthread_once_t once;
-	uint64_t k0, k1;
+	uint64_t key[2];
 } seed = {.once = PTHREAD_ONCE_INIT};
 
 static void seed_init(void)
 {
-	uint64_t k[2];
-
 	/* GRND_INSECURE's place before the pool is ready: the kernel's 16 random bytes of this process */
-	if (getrandom(k, sizeof(k), GRND_NONBLOCK) != (ssize_t)sizeof(k))
-		memcpy(k, (const void *)getauxval(AT_RANDOM), sizeof(k));
-	seed.k0 = k[0];
-	seed.k1 = k[1];
-}
-
-static uint64_t rotl(uint64_t v, int n)
-{
-	return v << n | v >> (64 - n);
-}
-
-static void sip_round(uint64_t v[4])
-{
-	v[0] += v[1];
-	v[1] = rotl(v[1], 13) ^ v[0];
-	v[0] = rotl(v[0], 32);
-	v[2] += v[3];
-	v[3] = rotl(v[3], 16) ^ v[2];
-	v[0] += v[3];
-	v[3] = rotl(v[3], 21) ^ v[0];
-	v[2] += v[1];
-	v[1] = rotl(v[1], 17) ^ v[2];
-	v[2] = rotl(v[2], 32);
+	if (getrandom(seed.key, sizeof(seed.key), GRND_NONBLOCK) != (ssize_t)sizeof(seed.key))
+		memcpy(seed.key, (const void *)getauxval(AT_RANDOM), sizeof(seed.key));
 }
 
 static uint32_t hash(const void *key, size_t len)
 {
-	const uint8_t *p = key;
-	uint64_t m, v[4];
-	size_t left = len;
+	uint64_t h;
 
 	pthread_once(&seed.once, seed_init);
-	v[0] = seed.k0 ^ 0x736f6d6570736575ull;
-	v[1] = seed.k1 ^ 0x646f72616e646f6dull;
-	v[2] = seed.k0 ^ 0x6c7967656e657261ull;
-	v[3] = seed.k1 ^ 0x7465646279746573ull;
-	for (; left >= 8; p += 8, left -= 8) {
-		memcpy(&m, p, 8);
-		m = le64toh(m);
-		v[3] ^= m;
-		sip_round(v);
-		v[0] ^= m;
-	}
-	m = (uint64_t)len << 56;
-	for (size_t i = 0; i < left; i++)
-		m |= (uint64_t)p[i] << (8 * i);
-	v[3] ^= m;
-	sip_round(v);
-	v[0] ^= m;
-	v[2] ^= 0xff;
-	for (int i = 0; i < 3; i++)
-		sip_round(v);
-	m = v[0] ^ v[1] ^ v[2] ^ v[3];
-	return (uint32_t)(m ^ m >> 32);
+	h = siphash(1, 3, seed.key, key, len);
+	return (uint32_t)(h ^ h >> 32);
 }
 
 void map_fini(struct map *m)
