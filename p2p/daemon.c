@@ -459,7 +459,7 @@ static int build_transfers(struct daemon *d)
 	r = vortex_pool_new(&d->pool, d->loop, MAX_IDLE_CONNECTIONS, c->buffer_bytes);
 	if (r < 0)
 		return fail(r, "the piece client");
-	r = serve_new(&d->serve, d->tasks);
+	r = serve_new(&d->serve, d->loop, d->tasks);
 	if (r < 0)
 		return fail(r, "the piece source");
 	r = vortex_server_new(
@@ -567,6 +567,7 @@ static int build_services(struct daemon *d)
 		.local = d->local,
 		.sched = d->sched,
 		.announce = d->announce,
+		.serve = d->serve,
 		.host_id = d->host_id,
 		.hostname = d->hostname,
 		.ip = d->ip,
@@ -588,6 +589,7 @@ static int build_services(struct daemon *d)
 		r = svc_peer_new(&d->svc_peer, &pc);
 	if (r < 0)
 		return fail(r, "the services");
+	serve_listen(d->serve, svc_peer_asked, d->svc_peer);
 	d->health = health_new();
 	if (!d->health || health_set(d->health, SERVICE_DFDAEMON_DOWNLOAD, false) < 0 ||
 		health_set(d->health, SERVICE_DFDAEMON_UPLOAD, true) < 0)

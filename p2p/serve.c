@@ -6,13 +6,23 @@
 #include <stdlib.h>
 
 #include "common/cleanup.h"
+#include "common/loop.h"
 #include "p2p/piece.h"
 #include "p2p/tasks.h"
 #include "p2p/vortex/server.h"
 
+#define N_SAMPLES    8
+#define PIECE_TIME_0 UINT64_C(100000000)
+
 struct serve {
+	struct loop *loop;
 	struct tasks *tasks;
 	struct serve_stats stats;
+	void (*asked)(void *arg, struct task *t, uint32_t number);
+	void *asked_arg;
+	uint64_t share[N_SAMPLES]; /* of the last whole pieces: duration by those sent at once */
+	unsigned n_samples;
+	uint64_t first_at; /* when the first piece was asked for, until one is through */
 };
 
 /* one request, from find() to done() */
@@ -24,6 +34,7 @@ struct serving {
 	struct task *task;
 	struct task_follow follow;
 	uint32_t number;
+	uint64_t began;
 };
 
 /* what may be sent of a piece of which @n_bytes are here unverified */
@@ -87,7 +98,37 @@ static void answer(struct serving *s)
 			s->number);
 		return;
 	}
-	vortex_reply(s->rq, &p);
+	s->began = loop_now(sv->loop);
+	if (!sv->first_at)
+		sv->first_at = s->began;
+	if (vortex_reply(s->rq, &p) && sv->asked)
+		sv->asked(sv->asked_arg, t, s->number);
+}
+
+/* a forwarded piece lasts as long as it takes to arrive: it says nothing about this parent */
+static void take_sample(struct serving *s)
+{
+	struct serve *sv = s->serve;
+
+	if (s->is_forwarded || !sv->stats.n_running)
+		return;
+	sv->share[sv->n_samples++ % N_SAMPLES] =
+		(loop_now(sv->loop) - s->began) / sv->stats.n_running;
+}
+
+uint64_t serve_piece_time(const struct serve *s)
+{
+	unsigned n = s->n_samples < N_SAMPLES ? s->n_samples : N_SAMPLES;
+	uint64_t sum = 0;
+
+	if (!n) {
+		if (s->first_at && s->stats.n_running)
+			sum = (loop_now(s->loop) - s->first_at) / s->stats.n_running;
+		return sum > PIECE_TIME_0 ? sum : PIECE_TIME_0;
+	}
+	for (unsigned i = 0; i < n; i++)
+		sum += s->share[i] / n;
+	return sum;
 }
 
 static void on_opened(struct task_open *o, struct task *t, const struct outcome *why)
@@ -140,6 +181,8 @@ static void done(void *arg, struct vortex_request *rq, uint64_t sent, bool whole
 	sv->stats.n_pieces += whole;
 	if (!s)
 		return;
+	if (whole)
+		take_sample(s);
 	sv->stats.n_running--;
 	sv->stats.n_forwarded += s->is_forwarded && sent;
 	if (s->is_opening)
@@ -151,15 +194,23 @@ static void done(void *arg, struct vortex_request *rq, uint64_t sent, bool whole
 
 const struct vortex_source_ops serve_ops = {.find = find, .done = done};
 
-int serve_new(struct serve **out, struct tasks *tasks)
+int serve_new(struct serve **out, struct loop *l, struct tasks *tasks)
 {
 	struct serve *sv = calloc(1, sizeof(*sv));
 
 	if (!sv)
 		return -ENOMEM;
+	sv->loop = l;
 	sv->tasks = tasks;
 	*out = sv;
 	return 0;
+}
+
+void serve_listen(
+	struct serve *s, void (*asked)(void *arg, struct task *t, uint32_t number), void *arg)
+{
+	s->asked = asked;
+	s->asked_arg = arg;
 }
 
 bool serve_is_idle(const struct serve *s)

@@ -13,13 +13,21 @@
 
 #define SERVE_HOLD_BACK (64u << 10)
 
+struct loop;
 struct serve;
+struct task;
 struct tasks;
 struct vortex_source_ops;
 
 extern const struct vortex_source_ops serve_ops; /* arg: the struct serve */
 
-int serve_new(struct serve **out, struct tasks *tasks);
+int serve_new(struct serve **out, struct loop *l, struct tasks *tasks);
+/* serve_listen - @asked for each request that is answered with a piece */
+void serve_listen(
+	struct serve *s, void (*asked)(void *arg, struct task *t, uint32_t number), void *arg);
+/* serve_piece_time - t_p of this parent: how long a piece takes, divided by those that are sent beside
+ * it; at least 100 ms until the first is through. Nanoseconds. */
+uint64_t serve_piece_time(const struct serve *s);
 bool serve_is_idle(const struct serve *s);
 struct serve *serve_free(struct serve *s); /* idle only; returns NULL */
 struct serve_stats {

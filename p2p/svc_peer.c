@@ -17,10 +17,12 @@
 #include "p2p/api/dfdaemon.pb-c.h"
 #include "p2p/api/methods.h"
 #include "p2p/export.h"
+#include "p2p/handout.h"
 #include "p2p/local.h"
 #include "p2p/piece.h"
 #include "p2p/reply.h"
 #include "p2p/sched.h"
+#include "p2p/serve.h"
 #include "p2p/tasks.h"
 
 #define SECOND        UINT64_C(1000000000)
@@ -30,7 +32,7 @@
 
 struct svc_peer {
 	struct svc_peer_config c;
-	struct list streams;
+	struct list streams, hands;
 	unsigned n_streams;
 	bool is_closing;
 };
@@ -58,8 +60,20 @@ static bool refuse_id(struct rpc_call *call, const char *id)
 
 /* ---- SyncPersistentCachePieces ----------------------------------------------------------------- */
 
+/* one task that is being handed out; with the streams that came since nobody had one open */
+struct hand {
+	struct svc_peer *svc;
+	struct list link;
+	struct task *task; /* the streams hold references */
+	struct handout *handout;
+	unsigned n_streams, n_ours;
+	struct loop_op timer;
+};
+
 struct sync {
 	struct svc_peer *svc;
+	struct hand *hand; /* NULL: this task is not handed out */
+	struct handout_child child; /* ours, with a hand */
 	struct list link;
 	struct rpc_call *call;
 	struct task_open open;
@@ -71,12 +85,16 @@ struct sync {
 	uint32_t n_wanted;
 };
 
+static void hand_leave(struct sync *s);
+static void hand_pump(struct hand *h);
+
 static void sync_finish(struct sync *s, int status, const char *text)
 {
 	if (s->is_watching)
 		task_unwatch(&s->watch);
 	s->is_watching = false;
 	s->n_wanted = 0;
+	hand_leave(s);
 	rpc_call_finish(s->call, status, "%s", text);
 }
 
@@ -108,6 +126,11 @@ static void sync_pump(struct sync *s)
 	struct task *t = s->task;
 	size_t words = ((size_t)t->n_pieces + 63) / 64;
 
+	if (s->hand && s->hand->n_ours && !handout_is_over(s->hand->handout)) {
+		hand_pump(s->hand);
+		return;
+	}
+
 	for (size_t w = 0; w < words && s->n_wanted; w++) {
 		uint64_t v = s->wanted[w];
 
@@ -128,6 +151,146 @@ static void sync_pump(struct sync *s)
 	}
 	if (!s->n_wanted && s->is_watching)
 		sync_finish(s, RPC_OK, "");
+}
+
+/* ---- handing out (P5 to P7) ---------------------------------------------------------------------- */
+
+static void hand_pump(struct hand *h)
+{
+	struct svc_peer *svc = h->svc;
+	uint64_t now = loop_now(svc->c.loop), wake;
+	uint64_t piece_time = serve_piece_time(svc->c.serve);
+	struct handout_child *c;
+	uint32_t number;
+
+	while (handout_next(h->handout, now, piece_time, &c, &number, &wake)) {
+		struct sync *s = container_of(c, struct sync, child);
+
+		s->wanted[number / 64] &= ~(1ull << (number % 64));
+		s->n_wanted--;
+		if (!announce_piece(s, number)) {
+			sync_finish(s, RPC_RESOURCE_EXHAUSTED, "out of memory");
+			return; /* the timer goes on */
+		}
+		if (!s->n_wanted) {
+			sync_finish(s, RPC_OK, "");
+			return;
+		}
+	}
+	if (handout_is_over(h->handout)) {
+		log_debug("peer: everything was handed out once id=%s children=%u", h->task->id,
+			h->n_streams);
+		list_for_each_safe (it, &svc->streams) {
+			struct sync *s = list_entry(it, struct sync, link);
+
+			if (s->hand == h && s->is_watching)
+				sync_pump(s);
+		}
+	} else if (wake != UINT64_MAX && !loop_op_is_active(&h->timer)) {
+		loop_timer(svc->c.loop, &h->timer, wake);
+	}
+}
+
+static void hand_free(struct hand *h)
+{
+	handout_free(h->handout);
+	free(h);
+}
+
+static void on_hand_timer(struct loop_op *op, int res)
+{
+	struct hand *h = container_of(op, struct hand, timer);
+
+	if (!h->n_streams)
+		hand_free(h);
+	else if (!handout_is_over(h->handout))
+		hand_pump(h);
+}
+
+static struct hand *find_hand(const struct svc_peer *svc, const struct task *t)
+{
+	list_for_each (it, &svc->hands) {
+		struct hand *h = list_entry(it, struct hand, link);
+
+		if (h->task == t)
+			return h;
+	}
+	return NULL;
+}
+
+static bool has_stream(const struct svc_peer *svc, const struct task *t)
+{
+	list_for_each (it, &svc->streams) {
+		const struct sync *s = list_entry(it, struct sync, link);
+
+		if (s->task == t && s->is_watching)
+			return true;
+	}
+	return false;
+}
+
+/* hand_join - @s watches from now on; without memory it simply hears everything */
+static void hand_join(struct sync *s)
+{
+	struct svc_peer *svc = s->svc;
+	struct hand *h = find_hand(svc, s->task);
+
+	if (!h) {
+		if (s->task->phase != TASK_COMPLETE || has_stream(svc, s->task))
+			return;
+		h = calloc(1, sizeof(*h));
+		if (!h)
+			return;
+		if (handout_new(&h->handout, s->task->n_pieces, loop_now(svc->c.loop)) < 0) {
+			free(h);
+			return;
+		}
+		h->svc = svc;
+		h->task = s->task;
+		loop_op_init(&h->timer, on_hand_timer);
+		list_init(&h->link);
+		list_push(&svc->hands, &h->link);
+	}
+	s->hand = h;
+	h->n_streams++;
+	if (s->is_ours) {
+		h->n_ours++;
+		s->child.wanted = s->wanted;
+		handout_join(h->handout, &s->child);
+	}
+}
+
+static void hand_leave(struct sync *s)
+{
+	struct hand *h = s->hand;
+
+	if (!h)
+		return;
+	s->hand = NULL;
+	if (s->is_ours) {
+		h->n_ours--;
+		handout_leave(h->handout, &s->child);
+	}
+	if (--h->n_streams) {
+		if (!loop_op_is_active(&h->timer)) /* what it was offered is for others */
+			loop_timer(s->svc->c.loop, &h->timer, loop_now(s->svc->c.loop));
+		return;
+	}
+	list_del(&h->link); /* the service may be gone before the timer's last callback */
+	if (loop_op_is_active(&h->timer))
+		loop_cancel(s->svc->c.loop, &h->timer);
+	else
+		hand_free(h);
+}
+
+void svc_peer_asked(void *arg, struct task *t, uint32_t number)
+{
+	struct hand *h = find_hand(arg, t);
+
+	if (!h || handout_is_over(h->handout))
+		return;
+	handout_asked(h->handout, number);
+	hand_pump(h);
 }
 
 static void on_sync_piece(struct task_watch *w, struct task *t, uint32_t number)
@@ -177,6 +340,7 @@ static void on_sync_open(struct task_open *o, struct task *t, const struct outco
 		.on_phase = on_sync_phase,
 	};
 	task_watch(t, &s->watch);
+	hand_join(s);
 	s->is_watching = true;
 	sync_pump(s);
 }
@@ -244,6 +408,7 @@ static void sync_end(struct rpc_call *call, void *service, bool finished)
 		task_open_cancel(&s->open);
 	if (s->is_watching)
 		task_unwatch(&s->watch);
+	hand_leave(s);
 	task_unref(s->task);
 	if (s->m)
 		protobuf_c_message_free_unpacked(&s->m->base, NULL);
@@ -531,6 +696,7 @@ int svc_peer_new(struct svc_peer **out, const struct svc_peer_config *cfg)
 	if (!s->c.max_streams)
 		s->c.max_streams = 2048;
 	list_init(&s->streams);
+	list_init(&s->hands);
 	*out = s;
 	return 0;
 }

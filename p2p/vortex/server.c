@@ -328,7 +328,7 @@ void vortex_refuse(struct vortex_request *rq, enum vortex_error code, const char
 	answer(rq);
 }
 
-void vortex_reply(struct vortex_request *rq, const struct vortex_piece *p)
+bool vortex_reply(struct vortex_request *rq, const struct vortex_piece *p)
 {
 	struct vortex_server *s = rq->s;
 	struct vortex_content f = {
@@ -341,11 +341,11 @@ void vortex_reply(struct vortex_request *rq, const struct vortex_piece *p)
 	};
 
 	if (rq->state != FIND)
-		return;
+		return false;
 	if (s->stats.n_sending >= s->limits.max_sending && rq->want.keep) {
 		s->stats.n_busy++;
 		vortex_refuse(rq, VORTEX_E_INTERNAL, VORTEX_BUSY_MESSAGE);
-		return;
+		return false;
 	}
 	if (p->has_crc32)
 		snprintf(f.digest, sizeof(f.digest), "crc32:%" PRIu32, p->crc32);
@@ -365,6 +365,7 @@ void vortex_reply(struct vortex_request *rq, const struct vortex_piece *p)
 		s->stats.n_waiting++;
 		list_push(&s->waiting, &rq->place);
 	}
+	return true;
 }
 
 void vortex_grown(struct vortex_request *rq, uint32_t available)

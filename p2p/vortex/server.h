@@ -67,8 +67,9 @@ void vortex_server_set_bandwidth(struct vortex_server *s, uint64_t bandwidth);
 /* vortex_server_close - done() is called for each open request, then @gone(arg) once from the loop */
 void vortex_server_close(struct vortex_server *s, void (*gone)(void *arg), void *arg);
 /* vortex_reply / vortex_refuse - once per find(), in it or later; nothing is called back from inside.
- * @p is copied (not the file). Refuse: error frame, the connection stays open for a child of ours. */
-void vortex_reply(struct vortex_request *rq, const struct vortex_piece *p);
+ * @p is copied (not the file). Reply: false when there was no free slot and the child was told "busy"
+ * instead. Refuse: error frame, the connection stays open for a child of ours. */
+bool vortex_reply(struct vortex_request *rq, const struct vortex_piece *p);
 void vortex_refuse(struct vortex_request *rq, enum vortex_error code, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 /* vortex_grown - of an arriving piece the first @available bytes may be sent; its length: all of it */

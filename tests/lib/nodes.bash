@@ -74,7 +74,7 @@ node_write_config() # I [S.KEY=V...]
 		echo "allow_foreign"
 	} >"$d/cachefilesd.conf"
 	for p in $NODES_PEERS; do
-		peers="$peers${peers:+, }$(node_ip "$p"):$NODES_PORT"
+		peers="${peers}peers = $(node_ip "$p"):$NODES_PORT"$'\n'
 	done
 	cat >"$d/dfcache.conf" <<-EOF
 		[host]
@@ -86,7 +86,7 @@ node_write_config() # I [S.KEY=V...]
 		listen = $(node_ip "$1")
 		port = $NODES_PORT
 		piece_port = $NODES_PIECE_PORT
-		peers = $peers
+		$peers
 		peer_networks = 127.0.0.1/32
 		heartbeat = 500ms
 		[metrics]
