@@ -150,7 +150,8 @@ install: all
 	$(call put,644,$(B)/completion/bash/dfcache,$(PREFIX)/share/bash-completion/completions)
 	$(call put,644,$(B)/completion/zsh/_dfcache,$(PREFIX)/share/zsh/site-functions)
 	$(call put,644,$(B)/completion/fish/dfcache.fish,$(PREFIX)/share/fish/vendor_completions.d)
-	$(call put,644,README.md COPYING NEWS SECURITY.md,$(DOCDIR))
+	$(call put,644,README.md COPYING NEWS SECURITY.md $(wildcard docs/*.md),$(DOCDIR))
+	$(call put,644,$(wildcard docs/monitoring/*),$(DOCDIR)/monitoring)
 
 .PHONY: dist
 DIST := dfcachefiles-$(VERSION)
