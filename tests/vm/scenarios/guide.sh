@@ -1,4 +1,4 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2317,SC2154 # functions are called by name; variables by eval
 # SPDX-License-Identifier: GPL-2.0-or-later
 # guide.sh — the commands of docs/operations.md that need the real module, as they stand there, with
 # the shipped configuration; "systemctl" starts what the shipped unit says.

@@ -1,8 +1,8 @@
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2317,SC2154 # functions are called by name; variables by eval
 # SPDX-License-Identifier: GPL-2.0-or-later
 # selinux.sh — the whole journey with SELinux enforcing: Debian 12's policy (selinux-policy-default,
 # all of its modules) and ours, loaded as the machine boots; every file labelled from file_contexts.
-# guest-options: --append "security=selinux enforcing=1 log_buf_len=8M" --mem 3072 --timeout 500
+# guest-options: --append "security=selinux enforcing=1 log_buf_len=8M" --mem 3072 --timeout 1200
 # guest-prepare: tests/vm/selinux-policy
 # The daemons are started by a program labelled as init's, so their own labels decide their domains.
 # PERMISSIVE=1 only collects denials.
