@@ -67,7 +67,7 @@ one() {
 	fi
 	if [ -n "${FUZZ_KEEP-}" ]; then
 		mkdir "$work/$t.min"
-		"build-fuzz/tests/fuzz_$t" -merge=1 -use_value_profile=0 -detect_leaks=0 "$work/$t.min" \
+		"build-fuzz/tests/fuzz_$t" -set_cover_merge=1 -detect_leaks=0 "$work/$t.min" \
 			"tests/fuzz/corpus/$t" "$dir" >/dev/null 2>&1 &&
 			find "$work/$t.min" -type f -size -8k -exec cp -n {} "tests/fuzz/corpus/$t/" \;
 	fi
