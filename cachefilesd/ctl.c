@@ -20,6 +20,7 @@
 #include "cachefilesd/control.h"
 #include "cachefilesd/doctor.h"
 #include "cachefilesd/fsck.h"
+#include "cachefilesd/kview.h"
 #include "cachefilesd/options.h"
 #include "common/buf.h"
 #include "common/cleanup.h"
@@ -33,6 +34,7 @@
 #define ANSWER_MAX   (256u << 20)
 #define RATE_DEFAULT (64ull << 20)
 #define TOP_TASKS    20
+#define LS_OBJECTS   65536 /* of the kernel, as many as a dry run shows */
 
 enum { EXIT_FINE, EXIT_FOUND, EXIT_USAGE, EXIT_UNREACHABLE };
 
@@ -59,8 +61,11 @@ static void on_event(void *arg, enum store_event e)
 static int read_config(struct ctl *c)
 {
 	_cleanup_buf_ struct buf text = {0}, errors = {0}, warnings = {0};
-	int rc = fd_read_file(AT_FDCWD, c->config, CONFIG_TEXT_MAX, &text);
+	int rc;
 
+	if (c->has_cfg)
+		return 0;
+	rc = fd_read_file(AT_FDCWD, c->config, CONFIG_TEXT_MAX, &text);
 	if (rc) {
 		fprintf(stderr, "cachefilesctl: cannot read %s: %s\n", c->config, strerror(-rc));
 		return EXIT_FOUND;
@@ -88,6 +93,8 @@ static int connect_daemon(struct ctl *c)
 	rc = loop_new(&c->loop, &loop_backend_epoll, 0);
 	if (!rc)
 		rc = store_client_new(&c->client, c->loop, path, on_event, c);
+	if (!rc)
+		store_client_control_only(c->client);
 	if (rc) {
 		fprintf(stderr, "cachefilesctl: %s: %s\n", path, strerror(-rc));
 		return EXIT_UNREACHABLE;
@@ -162,7 +169,8 @@ static int ask(struct ctl *c, const char *words)
 		return rc;
 	store_control(c->client, &a.op, words);
 	rc = wait_answer(c, &a);
-	while (!rc && a.fd >= 0 && off < ANSWER_MAX &&
+	/* a failure may have an answer, too: what was done */
+	while (a.fd >= 0 && off < ANSWER_MAX &&
 		(n = fd_pread_full(a.fd, chunk, sizeof(chunk), off)) > 0) {
 		fwrite(chunk, 1, (size_t)n, stdout);
 		off += (uint64_t)n;
@@ -273,7 +281,59 @@ static int by_uid(const void *x, const void *y)
 	return a->uid < b->uid ? -1 : a->uid > b->uid;
 }
 
-static int cmd_ls(struct ctl *c)
+static int open_dir(struct ctl *c)
+{
+	int rc = read_config(c);
+	int fd;
+
+	if (rc)
+		return -1;
+	fd = open(c->cfg.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		fprintf(stderr, "cachefilesctl: cannot open %s: %s\n", c->cfg.dir, strerror(errno));
+	return fd;
+}
+
+/* Is there a store to ask? Named by its socket, there is. 0 or the exit status */
+static int find_parts(struct ctl *c, bool *has_store, bool *has_kernel)
+{
+	int rc = c->socket ? 0 : read_config(c);
+
+	*has_store = c->socket || c->cfg.store;
+	*has_kernel = !c->socket && !c->cfg.nokernel;
+	return rc;
+}
+
+static bool print_object(void *arg, uint64_t used_ns, uint64_t bytes, const char *label)
+{
+	struct ctl *c = arg;
+	_cleanup_buf_ struct buf b = {0};
+	struct culler_line line = {.used_ns = used_ns, .bytes = bytes, .source = "kernel"};
+
+	snprintf(line.label, sizeof(line.label), "%s", label);
+	control_lines(&line, 1, wall_ns(), c->json, &b);
+	fputs(buf_str(&b), stdout);
+	return true;
+}
+
+/* what the walk of the kernel's part said; a cache that was never bound has none */
+static int walked(struct ctl *c, int rc)
+{
+	if (!rc || rc == -ENOENT)
+		return EXIT_FINE;
+	fprintf(stderr, "cachefilesctl: the kernel's part in %s cannot be read: %s%s\n", c->cfg.dir,
+		strerror(-rc), rc == -EACCES || rc == -EPERM ? " (it needs root)" : "");
+	return EXIT_FOUND;
+}
+
+static int ls_kernel(struct ctl *c)
+{
+	_cleanup_fd_ int fd = open_dir(c);
+
+	return fd < 0 ? EXIT_FOUND : walked(c, kview_objects(fd, LS_OBJECTS, print_object, c));
+}
+
+static int ls_tasks(struct ctl *c)
 {
 	_cleanup_free_ struct store_info *v = NULL;
 	size_t n;
@@ -285,6 +345,18 @@ static int cmd_ls(struct ctl *c)
 		qsort(v, n, sizeof(*v), by_use);
 	print_tasks(c, v, n);
 	return 0;
+}
+
+static int cmd_ls(struct ctl *c)
+{
+	bool has_store, has_kernel;
+	int rc = find_parts(c, &has_store, &has_kernel);
+
+	if (!rc && has_store)
+		rc = ls_tasks(c);
+	if (!rc && has_kernel)
+		rc = ls_kernel(c);
+	return rc;
 }
 
 static void print_users(struct ctl *c, struct store_info *v, size_t n)
@@ -311,7 +383,44 @@ static void print_users(struct ctl *c, struct store_info *v, size_t n)
 	}
 }
 
-static int cmd_top(struct ctl *c)
+static void print_volume(struct ctl *c, const struct kview_volume *v)
+{
+	char a[NUM_TEXT], b[NUM_TEXT];
+	_cleanup_buf_ struct buf out = {0};
+	uint64_t now = wall_ns(), age = now > v->used_ns ? now - v->used_ns : 0;
+
+	if (c->json) {
+		buf_adds(&out, "{\"volume\":");
+		buf_json_string(&out, v->name);
+		buf_addf(&out,
+			",\"objects\":%" PRIu64 ",\"bytes\":%" PRIu64 ",\"used_ns\":%" PRIu64 "}\n",
+			v->n_objects, v->bytes, v->used_ns);
+	} else {
+		buf_addf(&out, "kernel %7" PRIu64 " objects %10s  used %s ago  %s\n", v->n_objects,
+			num_format_size(v->bytes, a, sizeof(a)),
+			num_format_duration(age / SECOND * SECOND, b, sizeof(b)), v->name);
+	}
+	fputs(buf_str(&out), stdout);
+}
+
+static int top_kernel(struct ctl *c)
+{
+	_cleanup_fd_ int fd = open_dir(c);
+	struct kview_volume *v;
+	size_t n;
+	int rc;
+
+	if (fd < 0)
+		return EXIT_FOUND;
+	rc = kview_volumes(fd, &v, &n);
+	for (size_t i = 0; !rc && i < n && i < TOP_TASKS; i++)
+		print_volume(c, &v[i]);
+	if (!rc)
+		kview_free(v, n);
+	return walked(c, rc);
+}
+
+static int top_tasks(struct ctl *c)
 {
 	_cleanup_free_ struct store_info *v = NULL;
 	size_t n;
@@ -324,6 +433,18 @@ static int cmd_top(struct ctl *c)
 		qsort(v, n, sizeof(*v), by_size);
 	print_tasks(c, v, n < TOP_TASKS ? n : TOP_TASKS);
 	return 0;
+}
+
+static int cmd_top(struct ctl *c)
+{
+	bool has_store, has_kernel;
+	int rc = find_parts(c, &has_store, &has_kernel);
+
+	if (!rc && has_store)
+		rc = top_tasks(c);
+	if (!rc && has_kernel)
+		rc = top_kernel(c);
+	return rc;
 }
 
 static void print_finding(struct ctl *c, const char *level, const char *what, const char *text)
@@ -384,19 +505,6 @@ static void on_scrub(void *arg, const struct fsck_finding *f)
 	store_control(s->ctl->client, &a.op, words);
 	wait_answer(s->ctl, &a);
 	fd_close(a.fd);
-}
-
-static int open_dir(struct ctl *c)
-{
-	int rc = c->has_cfg ? 0 : read_config(c);
-	int fd;
-
-	if (rc)
-		return -1;
-	fd = open(c->cfg.dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	if (fd < 0)
-		fprintf(stderr, "cachefilesctl: cannot open %s: %s\n", c->cfg.dir, strerror(errno));
-	return fd;
 }
 
 static void print_result(struct ctl *c, const struct fsck_result *r)
@@ -468,8 +576,8 @@ static const struct {
 	int (*run)(struct ctl *c);
 } commands[] = {
 	{"status", "", "limits and distances, what is here, what is wrong", cmd_status},
-	{"top", "", "who takes the space: users, largest tasks", cmd_top},
-	{"ls", "", "all tasks, least recently used first", cmd_ls},
+	{"top", "", "who takes the space: users, largest tasks, volumes", cmd_top},
+	{"ls", "", "all tasks and objects, least recently used first", cmd_ls},
 	{"cull", "--dry-run | --free SIZE", "show what would go, or make room now", cmd_cull},
 	{"evictions", "", "what was removed lately, and why", cmd_evictions},
 	{"doctor", "", "look for what is wrong or will be", cmd_doctor},

@@ -100,7 +100,7 @@ struct culler {
 	struct filling filling;
 	struct culler_request *asked; /* CULLER_REQ_FREE in progress */
 	uint64_t asked_start_freed;
-	bool asked_is_tried; /* a step was made for it: resting now means that nothing can go */
+	uint64_t asked_ns; /* monotonic: a pass begun since that ends in a rest is all there is */
 	struct lister lister;
 	enum culler_trouble trouble, suspect; /* reported; seen, but maybe not for long */
 	uint64_t suspect_ns;
@@ -363,6 +363,12 @@ static bool policy_need(struct culler *c, const struct culler_config *cfg, struc
 	return true;
 }
 
+static bool asked_is_in_vain(const struct culler *c)
+{
+	return c->asked && c->cull.phase == CULLER_RESTING &&
+	       c->cull.pass_started_ns >= c->asked_ns;
+}
+
 /* What was asked for is over when there is enough, or nothing more to take; also while the limits
  * want culling for themselves. */
 static void finish_asked(struct culler *c)
@@ -370,26 +376,12 @@ static void finish_asked(struct culler *c)
 	uint64_t avail = avail_bytes(c);
 	struct culler_request *rq = c->asked;
 
-	if (!rq || (avail < rq->bytes && (!c->asked_is_tried || c->cull.phase != CULLER_RESTING)))
+	if (!rq || (avail < rq->bytes && !asked_is_in_vain(c)))
 		return;
 	c->asked = NULL;
 	rq->freed_bytes = c->cull.total.freed_bytes - c->asked_start_freed;
 	rq->n_objects = c->cull.total.n_freed - rq->n_objects;
 	finish(c, rq, avail >= rq->bytes ? 0 : -ENOSPC);
-}
-
-/* Is what was asked for done, or is there nothing more to remove? */
-static void settle_asked(struct culler *c)
-{
-	struct culler_request *rq = c->asked;
-	bool is_done = rq && avail_bytes(c) >= rq->bytes;
-
-	if (!rq || (!is_done && c->cull.phase != CULLER_RESTING))
-		return;
-	c->asked = NULL;
-	rq->freed_bytes = c->cull.total.freed_bytes - c->asked_start_freed;
-	rq->n_objects = c->cull.total.n_freed - rq->n_objects;
-	finish(c, rq, is_done ? 0 : -ENOSPC);
 }
 
 static bool asked_need(struct culler *c, struct cull_need *need)
@@ -422,7 +414,6 @@ static struct cull_need compute_need(
 		return need;
 	}
 	finish_asked(c);
-	settle_asked(c);
 	need.is_wanted = v->is_culling && (!c->is_dead || c->cull.n_sources > 1);
 	set_deficit(c, cfg, &need);
 	c->was_wanted = need.is_wanted;
@@ -899,7 +890,7 @@ static struct culler_request *next_request(struct culler *c)
 	return found ? list_entry(found, struct culler_request, link) : NULL;
 }
 
-static void serve_requests(struct culler *c)
+static void serve_requests(struct culler *c, uint64_t now)
 {
 	struct culler_request *rq;
 
@@ -907,7 +898,7 @@ static void serve_requests(struct culler *c)
 		switch (rq->kind) {
 		case CULLER_REQ_FREE:
 			c->asked = rq;
-			c->asked_is_tried = false;
+			c->asked_ns = now;
 			c->is_woken = true;
 			c->asked_start_freed = c->cull.total.freed_bytes;
 			rq->n_objects = c->cull.total.n_freed;
@@ -1006,7 +997,7 @@ static uint64_t turn(struct culler *c, const struct culler_config *cfg)
 		c->refusals_ns = now;
 		read_refusals(c);
 	}
-	serve_requests(c);
+	serve_requests(c, now);
 	c->cull.resume_files = cfg->resume_files;
 	c->cull.resume_bytes =
 		cfg->resume_blocks < 0 ? CULLER_RESUME_IGNORE : cfg->resume_blocks * 512;
@@ -1021,7 +1012,6 @@ static uint64_t turn(struct culler *c, const struct culler_config *cfg)
 		if (verdict != CULL_AGAIN || now - c->looked_ns > LOOK_NS || atomic_load(&c->stop))
 			break;
 	}
-	c->asked_is_tried = true;
 	freed = c->cull.total.freed_bytes - freed;
 	c->run_freed_bytes += freed;
 	c->freed_since_sync += freed;
@@ -1035,7 +1025,7 @@ static uint64_t turn(struct culler *c, const struct culler_config *cfg)
 	if (verdict != CULL_WAIT || c->is_preparing)
 		return 0;
 	/* somebody waits to hear that nothing more can go */
-	if (c->asked && c->cull.phase == CULLER_RESTING)
+	if (asked_is_in_vain(c))
 		return 0;
 	if (c->is_dead && c->rebind_ns < now + TICK_NS)
 		wait = c->rebind_ns > now ? c->rebind_ns - now : 0;

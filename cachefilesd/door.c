@@ -353,7 +353,8 @@ static void on_holder(struct loop_op *op, int res)
 /* ---- cachefilesctl --------------------------------------------------------------------------- */
 
 /* text goes to the client in a descriptor: it may be long, and is made at once */
-static void answer_text(struct server_ask *ask, struct buf *b, uint64_t freed_bytes)
+static void answer_text(
+	struct server_ask *ask, enum store_status st, struct buf *b, uint64_t freed_bytes)
 {
 	_cleanup_fd_ int fd = memfd_create("answer", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 	int rc = fd < 0 ? -errno : buf_ok(b) ? fd_write_full(fd, b->data, b->len) : -ENOMEM;
@@ -363,7 +364,8 @@ static void answer_text(struct server_ask *ask, struct buf *b, uint64_t freed_by
 	if (rc)
 		server_answer(ask, STORE_IO, strerror(-rc), -1, 0);
 	else
-		server_answer(ask, STORE_OK, "", take_fd(&fd), freed_bytes);
+		server_answer(ask, st, st ? "not enough could be removed" : "", take_fd(&fd),
+			freed_bytes);
 }
 
 static uint64_t wall_ns(void)
@@ -433,7 +435,7 @@ static void errand_done(struct culler_request *rq)
 			strerror(-rq->status));
 		server_answer(e->ask, STORE_IO, message, -1, 0);
 	} else {
-		answer_text(e->ask, &b, rq->freed_bytes);
+		answer_text(e->ask, rq->status ? STORE_NO_SPACE : STORE_OK, &b, rq->freed_bytes);
 	}
 	free(rq->lines);
 	free(e);
@@ -517,7 +519,7 @@ static void on_control(void *arg, struct server_ask *ask, const char *words, boo
 			control_status(&f, json, &b);
 		else
 			control_metrics(&f, &b);
-		answer_text(ask, &b, 0);
+		answer_text(ask, STORE_OK, &b, 0);
 	} else if (strcmp(command, "evictions") == 0) {
 		errand(d, ask, CULLER_REQ_EVICTIONS, 0, json);
 	} else if (strcmp(command, "dry-run") == 0) {

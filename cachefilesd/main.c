@@ -327,7 +327,7 @@ static int worker(struct holder *h, void *arg)
 		if (!d->cfg.nokernel && holder_kind(h) == HOLDER_PROCESS)
 			holder_drop(h);
 		log_notice("Daemon Terminated");
-	} else if (d->ready_fd < 0) {
+	} else if (rc == EXIT_INTERNAL) {
 		log_err("Internal error: the daemon failed, see above");
 	}
 	if (!d->opt.foreground)

@@ -76,8 +76,8 @@ KERNEL ?= 6.1
 check-vm:
 	$(Q)scripts/install-deps
 	$(Q)$(SUBMAKE) all $(addprefix $(B)/,$(patsubst %.c,%,$(wildcard tests/tools/*.c)))
-	$(Q)tests/run --build $(B) --timeout 7200 $(RUN_ARGS) $(foreach s,$(wildcard tests/vm/scenarios/*.sh),\
-		--command '$(KERNEL)/$(basename $(notdir $(s)))=tests/vm/guest run $(KERNEL) $(basename $(notdir $(s)))')
+	$(Q)tests/run --build $(B) --timeout 7200 $(RUN_ARGS) $(foreach s,$(shell tests/vm/guest list),\
+		--command '$(KERNEL)/$(s)=tests/vm/guest run $(KERNEL) $(s)')
 
 bench:
 	$(Q)scripts/install-deps

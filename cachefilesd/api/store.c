@@ -44,6 +44,7 @@ struct store_client {
 	void *arg;
 	enum client_state state;
 	bool is_closing;
+	bool is_control; /* a store that is off will do */
 	bool lost_reported; /* one log line for each outage */
 	int fd;
 	uint32_t next_number;
@@ -450,7 +451,8 @@ static void on_hello(struct store_op *op, const struct store_reply *r)
 
 	if (c->is_closing || r->status == STORE_LOST)
 		return;
-	if (r->status != STORE_OK) {
+	/* a message with an OK says that the store is off */
+	if (r->status != STORE_OK || (r->message[0] && !c->is_control)) {
 		if (!c->lost_reported)
 			log_warning("store: refused by the store socket=%s reason=%s",
 				c->addr.sun_path, r->message);
@@ -754,6 +756,11 @@ int store_client_new(struct store_client **out, struct loop *l, const char *sock
 	loop_timer(l, &c->reconnect, 0);
 	*out = c;
 	return 0;
+}
+
+void store_client_control_only(struct store_client *c)
+{
+	c->is_control = true;
 }
 
 struct store_client *store_client_free(struct store_client *c)

@@ -127,6 +127,9 @@ enum store_event {
 /* store_client_new - connects when the loop runs and keeps reconnecting (back-off 50 ms..1 s) */
 int store_client_new(struct store_client **out, struct loop *l, const char *socket_path,
 	void (*on_event)(void *arg, enum store_event e), void *arg);
+/* store_client_control_only - also with a daemon whose piece store is off, which answers
+ * store_control() and store_cull() alone. Call before the loop runs. */
+void store_client_control_only(struct store_client *c);
 /* store_client_free - ops in flight end with LOST: their callbacks, and the release of the memory,
  * come from the loop afterwards, so it must still turn. No on_event() any more. Returns NULL. */
 struct store_client *store_client_free(struct store_client *c);

@@ -124,12 +124,23 @@ static bool find_to_change(struct session *c, const struct proto_request *rq, st
 	return true;
 }
 
+#define STORE_IS_OFF "the piece store is off: cachefilesd.conf needs the keyword store"
+
+static bool store_is_on(const struct session *c)
+{
+	return c->server->depot && c->server->set.is_enabled;
+}
+
+/* Where the store is off the answer has a message: who came to look, or to make room, goes on. */
 static void do_hello(struct session *c, const struct proto_request *rq)
 {
 	struct proto_reply r = {.type = rq->type, .number = rq->number, .mask = PROTO_R_SPACE};
 	struct depot_figures f;
 
-	if (c->server->depot) {
+	if (!store_is_on(c)) {
+		r.mask = PROTO_R_MESSAGE;
+		strcpy(r.message, STORE_IS_OFF);
+	} else {
 		depot_figures(c->server->depot, &f);
 		r.free_bytes = f.free_bytes;
 		r.total_bytes = f.space.blocks_total * f.space.block_size;
@@ -1149,11 +1160,11 @@ static void (*const handlers[PROTO_TYPES])(struct session *, const struct proto_
 
 void request_handle(struct session *c, const struct proto_request *rq)
 {
-	bool is_control = rq->type == PROTO_CONTROL || rq->type == PROTO_CULL;
+	bool needs_store =
+		rq->type != PROTO_HELLO && rq->type != PROTO_CONTROL && rq->type != PROTO_CULL;
 
-	if (!is_control && (!c->server->depot || !c->server->set.is_enabled)) {
-		session_say(c, rq->type, rq->number, STORE_DENIED,
-			"the piece store is off: cachefilesd.conf needs the keyword store");
+	if (needs_store && !store_is_on(c)) {
+		session_say(c, rq->type, rq->number, STORE_DENIED, STORE_IS_OFF);
 		return;
 	}
 	handlers[rq->type](c, rq);

@@ -124,7 +124,7 @@ free_kib() { echo $(($(stat -f -c '%a * %S / 1024' "$D"))); }
 	[[ "$output" == *"task t1"*"task t3"*"2 objects"* ]]
 	run -0 ctl --json cull --dry-run
 	[ "$(jq -rs '[.[].label] | join(",")' <<<"$output")" = "task t1,task t3" ]
-	ctl cull --free 1000000GiB
+	run -1 ctl cull --free 1000000GiB
 	run -0 ctl ls
 	[[ "$output" == t2* ]]
 	run -0 ctl --json evictions

@@ -1,0 +1,7 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# guest-options: --timeout 3600
+# kills.sh — the soak with 200 random SIGKILLs of the daemon's processes.
+KILLS=${KILLS:-200} SECONDS_LONG=${SECONDS_LONG:-60}
+# shellcheck source=tests/vm/scenarios/soak.sh
+. /scenario/soak.sh
