@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: GPL-2.0-or-later
 /* scan_bench — how long one scan takes that fills and orders the cull table, against a bare walk.
  *
- * usage: scan_bench DIRECTORY N [CULLTABLE [ROUNDS]]
+ * usage: scan_bench DIRECTORY N [CULLTABLE [ROUNDS [SMALLER]]]
  * Makes N objects with times of use in random order below DIRECTORY/cache (unless they are there),
  * then alternates, each in a process of its own: a bare getdents + statx walk, and the daemon's
  * scan with a table of 2^CULLTABLE entries (default 20). Prints times, ratio and peak memory, and
  * checks with a walk of its own that no survivor is older than a victim. Exit 1 if it is not so, if
  * the best scan took more than 1.15 times the processor time of the best walk (both are bound by
- * it, and other work on the machine does not count), or more than 64 MiB.
+ * it, and other work on the machine does not count), or more than 64 MiB. With SMALLER: as many
+ * victims once more with a table of 2^SMALLER, which must be the same in the same order, found in more
+ * passes with less memory.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -35,6 +37,7 @@ static struct result {
 	double seconds, user, sys;
 	long peak_kib;
 	uint64_t n_seen, n_victims, oldest_victim_ns, newest_victim_ns, n_older, n_scans, n_windows;
+	uint64_t order; /* all times of victims in their order, hashed */
 	bool is_ordered;
 } * result;
 
@@ -172,39 +175,68 @@ static void phase_oracle(int top, unsigned culltable)
 
 static struct kernel_source ks;
 
-static void phase_scan(int top, unsigned culltable)
+static void init_source(int top, unsigned culltable, struct kcache *kc)
 {
-	struct kcache kc;
-	uint64_t used, last = 0;
-	double started = now_s();
-
-	kcache_init(&kc, -1);
-	if (kcache_set_dir(&kc, openat(top, "cache", O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0 ||
-		kernel_source_init(&ks, &kc, culltable) < 0)
+	kcache_init(kc, -1);
+	if (kcache_set_dir(kc, openat(top, "cache", O_PATH | O_DIRECTORY | O_CLOEXEC)) < 0 ||
+		kernel_source_init(&ks, kc, culltable) < 0)
 		die("kernel_source_init");
-	while (ks.source.ops->oldest(&ks.source, &used) == CULL_OFFER_WORKING)
-		;
-	/* chosen and ordered; what follows is checking */
-	result->seconds = now_s() - started;
-	result->is_ordered = true;
-	result->n_victims = result->n_windows = 0;
-	result->oldest_victim_ns = used;
-	result->n_seen = ks.stats.n_objects;
-	result->n_scans = ks.stats.n_scans;
-	for (;;) {
+}
+
+/* What is in the table, in its order, but no more than is missing to @max victims in all. */
+static void take_victims(uint64_t max)
+{
+	while (result->n_victims < max) {
+		uint64_t used;
 		uint32_t dir;
 		const char *name = lru_peek(&ks.lru, &used, &dir);
 
 		if (dir == LRU_NO_DIR)
-			break;
+			return;
 		if (!name)
 			result->n_windows++;
-		result->is_ordered &= used >= last;
-		last = used;
+		result->is_ordered &= used >= result->newest_victim_ns;
+		result->newest_victim_ns = used;
+		result->order = (result->order ^ used) * 0x9e3779b97f4a7c15u;
 		result->n_victims++;
 		lru_pop(&ks.lru);
 	}
-	result->newest_victim_ns = last;
+}
+
+static void fill_table(uint64_t *used)
+{
+	while (ks.source.ops->oldest(&ks.source, used) == CULL_OFFER_WORKING)
+		;
+}
+
+static void phase_scan(int top, unsigned culltable)
+{
+	struct kcache kc;
+	double started = now_s();
+
+	init_source(top, culltable, &kc);
+	fill_table(&result->oldest_victim_ns);
+	/* chosen and ordered; what follows is checking */
+	result->seconds = now_s() - started;
+	result->n_seen = ks.stats.n_objects;
+	take_victims(UINT64_MAX);
+	result->n_scans = ks.stats.n_scans;
+}
+
+static uint64_t wanted_in_passes;
+
+static void phase_passes(int top, unsigned culltable)
+{
+	struct kcache kc;
+	uint64_t used, before;
+
+	init_source(top, culltable, &kc);
+	do {
+		before = result->n_victims;
+		fill_table(&used);
+		take_victims(wanted_in_passes);
+	} while (result->n_victims < wanted_in_passes && result->n_victims > before);
+	result->n_scans = ks.stats.n_scans;
 }
 
 static void run(void (*phase)(int top, unsigned culltable), int top, unsigned culltable)
@@ -216,6 +248,11 @@ static void run(void (*phase)(int top, unsigned culltable), int top, unsigned cu
 
 	result->seconds = 0;
 	result->n_seen = result->n_older = 0;
+	if (phase == phase_scan || phase == phase_passes) {
+		result->n_victims = result->n_windows = result->newest_victim_ns = 0;
+		result->order = 0;
+		result->is_ordered = true;
+	}
 	pid = fork();
 	if (pid < 0)
 		die("fork");
@@ -232,6 +269,24 @@ static void run(void (*phase)(int top, unsigned culltable), int top, unsigned cu
 	result->sys = (double)ru.ru_stime.tv_sec + (double)ru.ru_stime.tv_usec / 1e6;
 }
 
+/* The same victims with a smaller table */
+static bool compare_passes(int top, unsigned smaller, uint64_t want, long peak)
+{
+	const struct result one = *result;
+	bool is_good;
+
+	wanted_in_passes = want;
+	run(phase_passes, top, smaller);
+	is_good = result->n_victims == want && result->order == one.order && result->is_ordered &&
+		  result->n_scans > one.n_scans && result->peak_kib <= peak;
+	printf("culltable %u: %llu victims in %llu passes, the same in the same order: %s; processor "
+	       "%.3f s, peak %ld KiB\n",
+		smaller, (unsigned long long)result->n_victims, (unsigned long long)result->n_scans,
+		is_good ? "yes" : "NO", result->user + result->sys, result->peak_kib);
+	*result = one;
+	return is_good;
+}
+
 static int by_value(const void *a, const void *b)
 {
 	double x = *(const double *)a, y = *(const double *)b;
@@ -243,14 +298,16 @@ int main(int argc, char **argv)
 {
 	unsigned culltable = argc > 3 ? (unsigned)atoi(argv[3]) : 20;
 	unsigned rounds = argc > 4 ? (unsigned)atoi(argv[4]) : 3;
+	unsigned smaller = argc > 5 ? (unsigned)atoi(argv[5]) : 0;
 	uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 10) : 0, want;
 	double bare[16], scan[16], ratio;
 	long peak = 0;
 	bool is_good = true;
 	int top;
 
-	if (!n || culltable < 4 || culltable > 24 || !rounds || rounds > 16) {
-		fprintf(stderr, "usage: scan_bench DIRECTORY N [CULLTABLE [ROUNDS]]\n");
+	if (!n || culltable < 4 || culltable > 24 || !rounds || rounds > 16 ||
+		smaller >= culltable) {
+		fprintf(stderr, "usage: scan_bench DIRECTORY N [CULLTABLE [ROUNDS [SMALLER]]]\n");
 		return 2;
 	}
 	result = mmap(
@@ -280,6 +337,8 @@ int main(int argc, char **argv)
 		(unsigned long long)n, (unsigned long long)result->n_victims,
 		(unsigned long long)result->n_scans, result->is_ordered ? "yes" : "NO",
 		(unsigned long long)result->n_windows);
+	if (smaller)
+		is_good &= compare_passes(top, smaller, want, peak);
 	run(phase_oracle, top, culltable);
 	/* every object up to the newest victim's time is a victim: all times differ */
 	is_good &= result->n_older == want;
