@@ -3,6 +3,7 @@
 # cachefilesctl with a daemon that keeps the kernel's cache alone, as the old configuration files say: each
 # command, as text and as JSON; every stuck state within 5 s in the log, in status and in metrics.
 # timeout: 300
+# parallel: yes
 # functions are called by name (within); options of start_daemon are optional
 # shellcheck disable=SC2317,SC2119,SC2120
 # the socket has its usual place, which is the machine's: so in a mount namespace of our own
@@ -34,7 +35,7 @@ over() {
 }
 
 configure "culltable 12"
-objects 0 99
+objects 0 19
 mkdir "$dir/cache/Iother"
 mkdir "$dir/cache/Iother/@00"
 head -c 100000 /dev/urandom >"$dir/cache/Iother/@00/Elarge"
@@ -42,18 +43,18 @@ touch -a -d @900000 "$dir/cache/Iother/@00/Elarge"
 control "virtual 1000 1000"
 start_daemon
 ok "starts without the store"
-[ "$(ctl ls | wc -l)" = 101 ] && ctl ls | head -n 1 | grep -q 'kernel  Iother/@00/Elarge  unused for'
+[ "$(ctl ls | wc -l)" = 21 ] && ctl ls | head -n 1 | grep -q 'kernel  Iother/@00/Elarge  unused for'
 ok "ls: the kernel's objects, oldest first"
-[ "$(ctl --json ls | jq -s 'length')" = 101 ] && [ "$(ctl --json ls | head -n 1 | jq -r .label)" = Iother/@00/Elarge ]
+[ "$(ctl --json ls | jq -s 'length')" = 21 ] && [ "$(ctl --json ls | head -n 1 | jq -r .label)" = Iother/@00/Elarge ]
 ok "ls as JSON"
 ctl top | head -n 1 | grep -Eq '^kernel +1 objects +1.*kiB  used .* ago  Iother$'
 ok "top: the largest volume first"
-[ "$(ctl --json top | jq -s -c '[.[] | .volume, .objects]')" = '["Iother",1,"Iv",100]' ]
+[ "$(ctl --json top | jq -s -c '[.[] | .volume, .objects]')" = '["Iother",1,"Iv",20]' ]
 ok "top as JSON"
-scanned() { [ "$(ctl --json status | jq .kernel_objects 2>/dev/null)" = 101 ]; }
+scanned() { [ "$(ctl --json status | jq .kernel_objects 2>/dev/null)" = 21 ]; }
 within 5 scanned
 ctl status >"$work/status"
-grep -Eq '^  bcull +7% .*culling begins below; now .* above it' "$work/status" && grep -q '101 objects seen' "$work/status"
+grep -Eq '^  bcull +7% .*culling begins below; now .* above it' "$work/status" && grep -q '21 objects seen' "$work/status"
 ok "status: each limit with its distance; what was seen"
 ctl --json status | jq -e '.kernel and (.store | not) and .trouble == "none"' >/dev/null
 ok "status as JSON"
@@ -61,10 +62,10 @@ ctl metrics | grep -q '^cachefilesd_cull_wanted 0'
 ok "metrics"
 [ "$(ctl --json cull --dry-run | head -n 2 | jq -r .label | tr '\n' ' ')" = 'Iother/@00/Elarge Iv/@00/D0 ' ]
 ok "dry run as JSON: what would go first"
-! ctl cull --free 1000TiB >"$work/said" 2>"$work/error" && grep -q '^101 objects removed.*nothing more can go' "$work/said" &&
+! ctl cull --free 1000TiB >"$work/said" 2>"$work/error" && grep -q '^21 objects removed.*nothing more can go' "$work/said" &&
 	grep -q 'not enough could be removed' "$work/error"
 ok "cull --free of what cannot be: everything goes, and it says that it was not enough"
-[ "$(ctl --json evictions | jq -s 'length')" = 101 ] && [ "$(ctl --json evictions | tail -n 1 | jq -r .reason)" = asked ]
+[ "$(ctl --json evictions | jq -s 'length')" = 21 ] && [ "$(ctl --json evictions | tail -n 1 | jq -r .reason)" = asked ]
 ok "evictions as JSON"
 ctl --json doctor | jq -s -e 'map(select(.what == "device")) | length == 1' >/dev/null
 ok "doctor as JSON"
@@ -82,11 +83,11 @@ volume() {
 }
 control "free 1000 20"
 named nothing-cullable
-volume Ione 0 99
+volume Ione 0 19
 over nothing-cullable
 
 control "free 1000 1000"
-volume Itwo 100 199
+volume Itwo 100 119
 control inuse-all
 control "free 1000 20"
 named all-busy
@@ -94,7 +95,7 @@ control release-all
 over all-busy
 
 control "free 1000 1000"
-volume Ithree 200 299
+volume Ithree 200 219
 control "eio 100000"
 control "free 1000 20"
 named refused
