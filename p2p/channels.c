@@ -2,6 +2,7 @@
 /* channels.c — channels by address; see channels.h */
 #include "p2p/channels.h"
 
+#include <errno.h>
 #include <netinet/in.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "common/list.h"
 #include "common/map.h"
 #include "common/rpc/rpc.h"
+#include "common/tls.h"
 
 struct key {
 	uint8_t addr[16];
@@ -23,10 +25,19 @@ struct entry {
 	struct rpc_channel *channel;
 };
 
+struct security { /* of one address, or of all others */
+	struct list link;
+	struct key key;
+	struct tls_context *tls;
+	char *name; /* NULL: the address */
+};
+
 struct channels {
 	struct loop *loop;
 	struct map map;
 	struct list used;
+	struct security common;
+	struct list special;
 	size_t max;
 };
 
@@ -73,7 +84,69 @@ struct channels *channels_new(struct loop *l, size_t max)
 	c->loop = l;
 	c->max = max;
 	list_init(&c->used);
+	list_init(&c->special);
 	return c;
+}
+
+static void security_fini(struct security *s)
+{
+	s->tls = tls_context_unref(s->tls);
+	free(s->name);
+	s->name = NULL;
+}
+
+static int security_set(struct security *s, struct tls_context *tls, const char *name)
+{
+	char *copy = name && *name ? strdup(name) : NULL;
+
+	if (name && *name && !copy)
+		return -ENOMEM;
+	tls_context_ref(tls);
+	security_fini(s);
+	s->tls = tls;
+	s->name = copy;
+	return 0;
+}
+
+static struct security *security_of(struct channels *c, const struct key *k)
+{
+	list_for_each (it, &c->special) {
+		struct security *s = list_entry(it, struct security, link);
+
+		if (!memcmp(&s->key, k, sizeof(*k)))
+			return s;
+	}
+	return NULL;
+}
+
+int channels_set_tls(struct channels *c, struct tls_context *tls, const char *name)
+{
+	return security_set(&c->common, tls, name);
+}
+
+int channels_set_tls_for(
+	struct channels *c, const struct sockaddr *sa, struct tls_context *tls, const char *name)
+{
+	struct map_node *n;
+	struct security *s;
+	struct key k;
+
+	if (key_of(sa, &k))
+		return -EAFNOSUPPORT;
+	s = security_of(c, &k);
+	if (s && s->tls == tls && !strcmp(s->name ? s->name : "", name ? name : ""))
+		return 0;
+	n = map_find(&c->map, &k, sizeof(k));
+	if (n)
+		drop(c, entry_of(n));
+	if (!s) {
+		s = calloc(1, sizeof(*s));
+		if (!s)
+			return -ENOMEM;
+		s->key = k;
+		list_push(&c->special, &s->link);
+	}
+	return security_set(s, tls, name);
 }
 
 struct channels *channels_free(struct channels *c)
@@ -82,6 +155,14 @@ struct channels *channels_free(struct channels *c)
 		return NULL;
 	list_for_each_safe (it, &c->used)
 		drop(c, list_entry(it, struct entry, link));
+	list_for_each_safe (it, &c->special) {
+		struct security *s = list_entry(it, struct security, link);
+
+		list_del(&s->link);
+		security_fini(s);
+		free(s);
+	}
+	security_fini(&c->common);
 	map_fini(&c->map);
 	free(c);
 	return NULL;
@@ -96,7 +177,8 @@ struct rpc_channel *channels_get(struct channels *c, const struct sockaddr *sa, 
 {
 	/* Whoever asks paces itself (heartbeats, retries of calls), and a peer that is back must not
 	 * wait for a back-off to end. */
-	static const struct rpc_channel_options options = {.no_backoff = true};
+	struct rpc_channel_options options = {.no_backoff = true};
+	const struct security *security;
 	struct map_node *n;
 	struct entry *e;
 	struct key k;
@@ -116,6 +198,11 @@ struct rpc_channel *channels_get(struct channels *c, const struct sockaddr *sa, 
 	if (!e)
 		return NULL;
 	e->key = k;
+	security = security_of(c, &k);
+	if (!security)
+		security = &c->common;
+	options.tls = security->tls;
+	options.tls_name = security->name;
 	if (rpc_channel_new_tcp(&e->channel, c->loop, sa, len, &options)) {
 		free(e);
 		return NULL;

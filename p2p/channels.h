@@ -11,6 +11,7 @@
 struct channels;
 struct loop;
 struct rpc_channel;
+struct tls_context;
 
 /* channels_new - at most @max channels; over it the one that was asked for longest ago is closed
  * (its requests end with CANCELLED). NULL: out of memory. */
@@ -20,6 +21,13 @@ struct channels *channels_free(struct channels *c);
 /* channels_get - borrowed until the next channels_get(); start the request at once. NULL: out of
  * memory, or @sa is neither IPv4 nor IPv6. */
 struct rpc_channel *channels_get(struct channels *c, const struct sockaddr *sa, socklen_t len);
+/* channels_set_tls - channels made from now on speak TLS with servers whose certificates name @name, or
+ * the address when @name is NULL or empty. @tls NULL: plaintext. */
+int channels_set_tls(struct channels *c, struct tls_context *tls, const char *name);
+/* channels_set_tls_for - same for one address, over what channels_set_tls() says; its channel begins anew.
+ * 0, -ENOMEM, -EAFNOSUPPORT. */
+int channels_set_tls_for(
+	struct channels *c, const struct sockaddr *sa, struct tls_context *tls, const char *name);
 size_t channels_n(const struct channels *c);
 
 #endif

@@ -71,6 +71,24 @@ const struct conf_option config_options[] = {
 	{"peer", "leave_grace", CONF_DURATION, AT(leave_grace_ns), 0, DAY, "30s", NULL,
 		"how long the replicas of a peer that stopped in order are awaited before they are replaced"},
 
+	{"tls", "ca_cert", CONF_STRING, AT(tls_ca),
+		.help = "PEM file with the CA of all peers. With cert and key: peers talk by mutual TLS only, and plaintext is refused"},
+	{"tls", "cert", CONF_STRING, AT(tls_cert),
+		.help = "PEM file with the certificate of this peer, and its intermediates"},
+	{"tls", "key", CONF_STRING, AT(tls_key),
+		.help = "PEM file with its private key, not readable for others"},
+	{"tls", "peer_name", CONF_STRING, AT(tls_name),
+		.help = "DNS name that every peer's certificate has; when empty, each must have the address that is dialled"},
+	{"tls", "pieces", CONF_BOOL, AT(tls_pieces), .def = "yes",
+		.help = "pieces travel by TLS too; no: beside Dragonfly's own peers, which cannot"},
+	{"tls", "check_interval", CONF_DURATION, AT(tls_check_ns), SECOND / 10, DAY, "60s", NULL,
+		"between two looks whether certificate files were renewed (SIGHUP: at once)"},
+	{"scheduler_tls", "ca_cert", CONF_STRING, AT(scheduler_ca),
+		.help = "CA of Dragonfly's schedulers. With cert and key: they are dialled by mutual TLS"},
+	{"scheduler_tls", "cert", CONF_STRING, AT(scheduler_cert),
+		.help = "certificate that they are shown"},
+	{"scheduler_tls", "key", CONF_STRING, AT(scheduler_key), .help = "its private key"},
+
 	{"store", "socket", CONF_STRING, AT(store_socket), .def = "/run/cachefilesd/store.sock",
 		.help = "cachefilesd's socket"},
 
@@ -181,6 +199,19 @@ static int complain(struct buf *errors, const char *text)
 	return 1;
 }
 
+/* check_tls - all three files or none */
+static int check_tls(
+	struct buf *errors, const char *section, const char *a, const char *b, const char *c)
+{
+	unsigned n = (a && *a) + (b && *b) + (c && *c);
+
+	if (n == 0 || n == 3)
+		return 0;
+	buf_addf(errors, "[%s] ca_cert, cert and key go together: %u of them are given\n", section,
+		n);
+	return 1;
+}
+
 int config_check(const struct config *c, struct buf *errors)
 {
 	unsigned mode;
@@ -198,6 +229,9 @@ int config_check(const struct config *c, struct buf *errors)
 		n += complain(errors,
 			"[peer] schedulers are given but scheduler = embedded; set scheduler = "
 			"dragonfly or take them out");
+	n += check_tls(errors, "tls", c->tls_ca, c->tls_cert, c->tls_key);
+	n += check_tls(
+		errors, "scheduler_tls", c->scheduler_ca, c->scheduler_cert, c->scheduler_key);
 	if (c->max_ttl_ns && c->max_ttl_ns < c->min_ttl_ns)
 		n += complain(errors, "[import] max_ttl is shorter than min_ttl");
 	if (c->default_ttl_ns < c->min_ttl_ns ||

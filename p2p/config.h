@@ -32,6 +32,11 @@ struct config {
 	int scheduler;
 	bool disable_shared;
 	uint64_t heartbeat_ns, resolve_ns, announce_ns, leave_grace_ns;
+	/* [tls], [scheduler_tls] */
+	char *tls_ca, *tls_cert, *tls_key, *tls_name;
+	bool tls_pieces;
+	uint64_t tls_check_ns;
+	char *scheduler_ca, *scheduler_cert, *scheduler_key;
 	/* [store] */
 	char *store_socket;
 	/* [import] */

@@ -43,6 +43,7 @@
 #include "p2p/export.h"
 #include "p2p/fetch.h"
 #include "p2p/foreign.h"
+#include "p2p/identity.h"
 #include "p2p/import.h"
 #include "p2p/local.h"
 #include "p2p/metrics.h"
@@ -76,6 +77,7 @@ struct daemon {
 	char broker_program[PATH_MAX];
 	/* the rooms */
 	struct loop *loop;
+	struct identity identity;
 	int local_fd, peer_fd, piece_fd; /* until their servers own them */
 	struct store_client *store;
 	struct tasks *tasks;
@@ -335,9 +337,14 @@ static int resolve_schedulers(struct daemon *d)
 			log_err("daemon: cannot start: scheduler %s: %s", host, gai_strerror(r));
 			return -EINVAL;
 		}
-		for (a = v; a && d->n_schedulers < MAX_LIST; a = a->ai_next)
+		for (a = v, r = 0; a && d->n_schedulers < MAX_LIST && r == 0; a = a->ai_next) {
 			memcpy(&d->schedulers[d->n_schedulers++], a->ai_addr, a->ai_addrlen);
+			r = channels_set_tls_for(
+				d->channels, a->ai_addr, d->identity.scheduler, host);
+		}
 		freeaddrinfo(v);
+		if (r < 0)
+			return fail(r, "the schedulers");
 	}
 	return 0;
 }
@@ -403,7 +410,8 @@ static int build_scheduling(struct daemon *d)
 
 	d->channels = channels_new(d->loop, MAX_CHANNELS);
 	d->schedulers = calloc(MAX_LIST, sizeof(*d->schedulers));
-	if (!d->channels || !d->schedulers)
+	if (!d->channels || !d->schedulers ||
+		channels_set_tls(d->channels, d->identity.peers, c->tls_name) < 0)
 		return fail(-ENOMEM, "the channels");
 	if (c->scheduler == CONFIG_EMBEDDED)
 		r = build_embedded(d);
@@ -466,6 +474,10 @@ static int build_transfers(struct daemon *d)
 		&d->vortex, d->loop, take_fd(&d->piece_fd), &serve_ops, d->serve, &limits);
 	if (r < 0)
 		return fail(r, "the piece server");
+	if (c->tls_pieces) {
+		vortex_pool_set_tls(d->pool, d->identity.peers, c->tls_name);
+		vortex_server_set_tls(d->vortex, d->identity.peers);
+	}
 	fc.pool = d->pool;
 	r = fetches_new(&d->fetches, &fc);
 	return r < 0 ? fail(r, "downloads") : 0;
@@ -528,6 +540,8 @@ static bool may_change(void *arg, const struct rpc_call *call)
 
 	if (d->scheduler)
 		return scheduler_call_trusted(d->scheduler, call);
+	if (rpc_call_peer(call)->certificate)
+		return true;
 	for (size_t i = 0; i < d->n_schedulers; i++)
 		if (addr_is_same_host((const struct sockaddr *)&d->schedulers[i],
 			    (const struct sockaddr *)&rpc_call_peer(call)->addr))
@@ -609,7 +623,10 @@ static int build_services(struct daemon *d)
 	rpc_limits_complete(&peer_limits);
 	fd = take_fd(&d->peer_fd);
 	r = rpc_server_new(&d->peer_server, d->loop, &fd, 1, services, n, &peer_limits);
-	return r < 0 ? fail(r, "the server for peers") : 0;
+	if (r < 0)
+		return fail(r, "the server for peers");
+	rpc_server_set_tls(d->peer_server, d->identity.peers);
+	return 0;
 }
 
 /* ---- pages for probes -------------------------------------------------------------------------- */
@@ -699,6 +716,7 @@ static void on_signal(struct loop_op *op, int res)
 
 			if (r < 0)
 				log_err("daemon: the log cannot be reopened: %s", strerror(-r));
+			identity_reload(&d->identity);
 			continue;
 		}
 		log_notice("daemon: stopping signal=%u", d->info.ssi_signo);
@@ -745,6 +763,8 @@ static int build(struct daemon *d)
 
 	if (r == 0)
 		r = loop_new_auto(&d->loop, d->cfg->loop, (unsigned)d->cfg->workers);
+	if (r == 0)
+		r = identity_init(&d->identity, d->loop, d->cfg);
 	if (r < 0)
 		return r;
 	r = listen_all(d);
@@ -861,6 +881,7 @@ static void stop(struct daemon *d)
 		http_server_close(d->health_server, set_flag, &d->health_gone);
 	loop_cancel(d->loop, &d->signal_op);
 	loop_cancel(d->loop, &d->watchdog);
+	identity_stop(&d->identity);
 	turn_until(d, is_settled, deadline + SECOND);
 }
 
@@ -898,6 +919,7 @@ static bool take_down(struct daemon *d)
 		log_warning("daemon: not everything ended in time");
 		return false;
 	}
+	identity_fini(&d->identity);
 	loop_free(d->loop);
 	return true;
 }

@@ -47,6 +47,20 @@ char *addr_format(const struct sockaddr *sa, char *out, size_t cap)
 	return out;
 }
 
+char *addr_ip(const struct sockaddr *sa, char out[INET6_ADDRSTRLEN])
+{
+	struct in6_addr host;
+	unsigned port;
+
+	if (!host_of(sa, &host, &port))
+		snprintf(out, INET6_ADDRSTRLEN, "unknown");
+	else if (IN6_IS_ADDR_V4MAPPED(&host))
+		inet_ntop(AF_INET, host.s6_addr + 12, out, INET6_ADDRSTRLEN);
+	else
+		inet_ntop(AF_INET6, &host, out, INET6_ADDRSTRLEN);
+	return out;
+}
+
 bool addr_is_loopback(const struct sockaddr *sa)
 {
 	struct in6_addr host;

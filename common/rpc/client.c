@@ -10,6 +10,7 @@
  */
 #include "common/rpc/rpc.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
@@ -21,6 +22,7 @@
 #include <time.h>
 
 #include "common/cleanup.h"
+#include "common/log.h"
 #include "common/rpc/addr.h"
 #include "common/rpc/conn.h"
 
@@ -54,6 +56,8 @@ struct rpc_channel {
 	char *authority;
 	uint64_t connect_timeout_ns;
 	bool no_backoff;
+	struct tls_context *tls;
+	char *tls_name;
 	int fds[FD_PASS_MAX]; /* owned */
 	size_t n_fds;
 
@@ -64,8 +68,8 @@ struct rpc_channel {
 	int connect_fd; /* owned; -1 = not connecting */
 	struct loop_op connect_op, kick, timer;
 	uint64_t timer_at, connect_by, retry_at, backoff_ns, backoff_until;
-	char error[256]; /* why the last attempt failed */
-	bool is_freed, is_advancing;
+	char error[TLS_REASON + 160]; /* why the last attempt failed */
+	bool is_freed, is_advancing, has_warned;
 };
 
 struct rpc_request {
@@ -363,17 +367,28 @@ static void on_gone(struct conn *k)
 	advance(c);
 }
 
+/* warn_tls - once, until it works: whoever dials tries again and again */
+static void warn_tls(struct rpc_channel *c, const struct conn *k)
+{
+	if (!c->tls || !tls_reason(k->tls)[0] || c->has_warned)
+		return;
+	c->has_warned = true;
+	log_warning("rpc: no TLS with %s: %s", c->name, tls_reason(k->tls));
+}
+
 static void on_turn(struct conn *k)
 {
 	struct client_conn *cc = container_of(k, struct client_conn, c);
 	struct rpc_channel *c = cc->channel;
 
-	if (h2_is_ready(k->h2))
+	if (h2_is_ready(k->h2)) {
 		c->backoff_ns = 0;
-	else if (h2_is_dead(k->h2) && c->current == cc) {
+		c->has_warned = false;
+	} else if (h2_is_dead(k->h2) && c->current == cc) {
 		/* it accepted, and hung up before it said hello */
 		c->current = NULL;
-		connect_failed(c, h2_reason(k->h2));
+		warn_tls(c, k);
+		connect_failed(c, k->reason[0] ? k->reason : h2_reason(k->h2));
 	}
 	if (c->current == cc && h2_is_draining(k->h2))
 		c->current = NULL;
@@ -398,6 +413,8 @@ static void begin_connection(struct rpc_channel *c)
 	cc->c.on_turn = on_turn;
 	cc->channel = c;
 	cc->max_open = SIZE_MAX;
+	if (c->tls && !(cc->c.tls = tls_connect(c->tls, c->connect_fd, "h2", c->tls_name)))
+		goto fail;
 	if (h2_new(&cc->c.h2, false, &l, &c->mem, &events, &cc->c, loop_now(c->loop)))
 		goto fail;
 	if (!cc->c.is_unix) {
@@ -413,6 +430,8 @@ static void begin_connection(struct rpc_channel *c)
 	conn_start(&cc->c);
 	return;
 fail:
+	if (cc)
+		tls_free(cc->c.tls);
 	free(cc);
 	connect_failed(c, strerror(ENOMEM));
 }
@@ -542,6 +561,8 @@ static void destroy(struct rpc_channel *c)
 		fd_close(c->fds[i]);
 	mem_trim(&c->mem);
 	heap_fini(&c->deadlines);
+	tls_context_unref(c->tls);
+	free(c->tls_name);
 	free(c->scratch);
 	free(c->authority);
 	free(c);
@@ -641,10 +662,14 @@ static int channel_new(struct rpc_channel **out, struct loop *l, const struct so
 	c->authority = strdup(o && o->authority          ? o->authority
 			      : sa->sa_family == AF_UNIX ? "localhost"
 							 : c->name);
-	if (!c->scratch || !c->authority) {
-		free(c->scratch);
-		free(c->authority);
-		free(c);
+	if (o && o->tls && sa->sa_family != AF_UNIX) {
+		char ip[INET6_ADDRSTRLEN];
+
+		c->tls = tls_context_ref(o->tls);
+		c->tls_name = strdup(o->tls_name ? o->tls_name : addr_ip(sa, ip));
+	}
+	if (!c->scratch || !c->authority || (c->tls && !c->tls_name)) {
+		destroy(c);
 		return -ENOMEM;
 	}
 	*out = c;

@@ -82,11 +82,15 @@ void conn_close(struct conn *c, const char *reason)
 /* lost - the socket says that it is over */
 static void lost(struct conn *c, const char *what, int error)
 {
-	char text[128];
+	char text[TLS_REASON + 32];
 
-	if (error)
+	if (c->tls && tls_reason(c->tls)[0]) {
+		what = tls_reason(c->tls);
+	} else if (error) {
 		snprintf(text, sizeof(text), "%s: %s", what, strerror(error));
-	conn_close(c, error ? text : what);
+		what = text;
+	}
+	conn_close(c, what);
 }
 
 static int close_fds(void *arg)
@@ -119,6 +123,8 @@ static bool gone(struct conn *c)
 	}
 	c->is_running = true; /* what the last callbacks queue wakes nobody */
 	c->h2 = h2_free(c->h2);
+	c->was_refused = c->tls && !tls_is_open(c->tls);
+	c->tls = tls_free(c->tls);
 	c->fd = fd_close(c->fd);
 	c->on_gone(c);
 	return true;
@@ -135,6 +141,8 @@ static void on_fds_closed(struct loop_op *op, int res)
 
 static void linger(struct conn *c)
 {
+	if (c->tls && tls_flush(c->tls) == -EAGAIN)
+		return; /* flush() waits for the socket */
 	if (shutdown(c->fd, SHUT_WR) < 0) {
 		begin_close(c);
 		return;
@@ -167,6 +175,12 @@ static ssize_t send_iov(struct conn *c, struct iovec *iov, int n)
 	} ctl = {0};
 	struct msghdr m = {.msg_iov = iov, .msg_iovlen = (size_t)n};
 
+	if (c->tls) {
+		ssize_t r = tls_writev(c->tls, iov, n);
+
+		errno = r < 0 ? (int)-r : 0;
+		return r < 0 ? -1 : r;
+	}
 	if (c->n_send_fds) {
 		struct cmsghdr *h;
 
@@ -181,6 +195,13 @@ static ssize_t send_iov(struct conn *c, struct iovec *iov, int n)
 	return sendmsg(c->fd, &m, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+static void wait_writable(struct conn *c)
+{
+	/* a handshake that waits for the other side is woken by what arrives */
+	if (!c->tls || tls_events(c->tls) & POLLOUT)
+		loop_poll(c->loop, &c->wr, c->fd, POLLOUT);
+}
+
 static void flush(struct conn *c)
 {
 	struct iovec iov[H2_IOV];
@@ -190,8 +211,11 @@ static void flush(struct conn *c)
 		int n = h2_output(c->h2, iov, H2_IOV);
 		ssize_t r;
 
-		if (!n)
+		if (!n) {
+			if (c->tls && tls_flush(c->tls) == -EAGAIN)
+				wait_writable(c);
 			return;
+		}
 		if (total >= WRITE_PER_TURN) {
 			c->has_work = true; /* others first */
 			return;
@@ -202,7 +226,8 @@ static void flush(struct conn *c)
 			total += (size_t)r;
 			h2_sent(c->h2, (size_t)r);
 		} else if (errno == EAGAIN || errno == EWOULDBLOCK) {
-			loop_poll(c->loop, &c->wr, c->fd, POLLOUT);
+			wait_writable(c);
+			return;
 		} else if (errno != EINTR) {
 			int e = errno;
 
@@ -270,8 +295,11 @@ static void on_writable(struct loop_op *op, int res)
 	struct conn *c = container_of(op, struct conn, wr);
 
 	c->is_running = true;
-	if (!c->is_closing)
+	if (!c->is_closing) {
+		if (c->tls)
+			read_some(c); /* TLS may have had to write before it could read on */
 		settle(c);
+	}
 	c->is_running = false;
 	gone(c);
 }
@@ -332,6 +360,11 @@ static ssize_t receive(struct conn *c, bool *is_refused)
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t r;
 
+	if (c->tls) {
+		r = tls_read(c->tls, c->scratch, CONN_READ_BYTES);
+		errno = r < 0 ? (int)-r : 0;
+		return r < 0 ? -1 : r;
+	}
 	if (!c->is_unix)
 		return recv(c->fd, c->scratch, CONN_READ_BYTES, MSG_DONTWAIT);
 	m.msg_control = ctl.buf;
@@ -354,8 +387,11 @@ static void read_some(struct conn *c)
 		}
 		if (r < 0 && errno == EINTR)
 			continue;
-		if (r < 0 && (errno == EAGAIN || errno == EWOULDBLOCK))
+		if (r < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+			if (c->tls && tls_events(c->tls) & POLLOUT && !loop_op_is_active(&c->wr))
+				wait_writable(c);
 			return;
+		}
 		if (r <= 0) {
 			if (c->is_lingering)
 				begin_close(c);
@@ -391,7 +427,9 @@ static void on_readable(struct loop_op *op, int res)
 		else
 			read_some(c);
 		settle(c);
-		if (!c->is_closing)
+		if (!c->is_closing && c->tls && tls_has_pending(c->tls))
+			loop_post(c->loop, &c->rd, POLLIN); /* others first */
+		else if (!c->is_closing)
 			loop_poll(c->loop, &c->rd, c->fd, POLLIN);
 	}
 	c->is_running = false;

@@ -11,6 +11,7 @@
 #include "common/fd.h"
 #include "common/loop.h"
 #include "common/rpc/h2.h"
+#include "common/tls.h"
 
 #define CONN_READ_BYTES ((size_t)64 << 10)
 
@@ -18,6 +19,7 @@ struct conn {
 	struct loop *loop;
 	struct h2 *h2; /* owned */
 	int fd; /* owned */
+	struct tls *tls; /* owned; NULL: plaintext */
 	bool is_unix;
 	uint8_t *scratch; /* CONN_READ_BYTES, borrowed, shared */
 	const int *send_fds; /* borrowed: go with the first bytes */
@@ -35,7 +37,8 @@ struct conn {
 	uint64_t timer_at, linger_until;
 	size_t lingered;
 	bool is_running, has_work, is_lingering, is_closing;
-	char reason[200]; /* why it was given up; "" in peace */
+	char reason[TLS_REASON]; /* why it was given up; "" in peace */
+	bool was_refused; /* at the end: TLS was asked for, and never came about */
 };
 
 /* conn_init - empty form; then the owner fills what is above "private" */

@@ -18,6 +18,7 @@
 #include <sys/types.h>
 
 struct loop;
+struct tls_context;
 
 enum rpc_status {
 	RPC_OK = 0,
@@ -97,6 +98,7 @@ struct rpc_peer {
 	int fd; /* the connected socket itself; borrowed, never to be read, written or closed */
 	struct sockaddr_storage addr;
 	char name[64]; /* for logs: "10.0.0.1:4001", "unix:uid=1000" */
+	const char *certificate; /* TLS: its subject, verified; NULL: plaintext, or at accept */
 };
 
 /* rpc_server_new - serve @listen_fds (owned from now on; unix or TCP stream sockets that listen).
@@ -108,6 +110,8 @@ int rpc_server_new(struct rpc_server **out, struct loop *l, const int *listen_fd
 void rpc_server_stop(struct rpc_server *s, uint64_t deadline_ns, void (*done)(void *), void *arg);
 struct rpc_server *rpc_server_free(struct rpc_server *s);
 size_t rpc_server_n_connections(const struct rpc_server *s);
+/* rpc_server_set_tls - TCP connections from now on speak TLS, plaintext is refused. It holds a reference. */
+void rpc_server_set_tls(struct rpc_server *s, struct tls_context *tls);
 /* optional gate: called at accept; false = close at once (the callee logs why) */
 void rpc_server_set_gate(
 	struct rpc_server *s, bool (*gate)(void *arg, const struct rpc_peer *p), void *arg);
@@ -160,6 +164,8 @@ struct rpc_channel_options {
 	uint64_t connect_timeout_ns; /* 0 = 3 s */
 	const char *authority; /* NULL = made from the address */
 	bool no_backoff; /* a CLI: every call may try to connect at once */
+	struct tls_context *tls; /* TCP over TLS; the channel holds a reference */
+	const char *tls_name; /* who the server's certificate must name; NULL = the address */
 };
 
 /* rpc_channel_new_unix / _tcp - never blocks, never fails for an unreachable address */

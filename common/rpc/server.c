@@ -28,6 +28,7 @@ struct rpc_server {
 	struct loop *loop;
 	struct rpc_limits limits;
 	struct mem mem;
+	struct tls_context *tls;
 	uint8_t *scratch;
 	struct rpc_service *services;
 	size_t n_services;
@@ -81,6 +82,8 @@ static bool on_request(struct h2_stream *s)
 	struct rpc_server *srv = call->conn->server;
 	const char *path = h2_stream_field(s, ":path");
 
+	if (call->conn->c.tls)
+		call->conn->peer.certificate = tls_peer(call->conn->c.tls);
 	for (size_t i = 0; path && i < srv->n_services; i++) {
 		const struct rpc_service *sv = &srv->services[i];
 
@@ -157,7 +160,9 @@ static void on_gone(struct conn *c)
 	struct server_conn *sc = container_of(c, struct server_conn, c);
 	struct rpc_server *s = sc->server;
 
-	if (c->reason[0])
+	if (c->was_refused)
+		LOG_LIMITED(LOG_WARNING, "rpc: refused: %s peer=%s", c->reason, sc->peer.name);
+	else if (c->reason[0])
 		log_debug("rpc: connection ended peer=%s reason=\"%s\"", sc->peer.name, c->reason);
 	list_del(&sc->link);
 	free(sc);
@@ -256,6 +261,8 @@ static void serve(struct rpc_server *s, int fd)
 	sc->c.scratch = s->scratch;
 	sc->c.on_gone = on_gone;
 	sc->server = s;
+	if (s->tls && !sc->peer.is_unix && !(sc->c.tls = tls_accept(s->tls, fd, "h2")))
+		goto refuse;
 	if (h2_new(&sc->c.h2, true, &s->limits, &s->mem, &events, &sc->c, loop_now(s->loop)))
 		goto refuse;
 	if (!sc->peer.is_unix) {
@@ -273,6 +280,8 @@ static void serve(struct rpc_server *s, int fd)
 	conn_start(&sc->c);
 	return;
 refuse:
+	if (sc)
+		tls_free(sc->c.tls);
 	free(sc);
 	fd_close(fd);
 }
@@ -420,6 +429,7 @@ struct rpc_server *rpc_server_free(struct rpc_server *s)
 		return NULL;
 	assert(s->is_stopped);
 	mem_trim(&s->mem);
+	tls_context_unref(s->tls);
 	free(s->scratch);
 	free(s->services);
 	free(s->listeners);
@@ -430,6 +440,13 @@ struct rpc_server *rpc_server_free(struct rpc_server *s)
 size_t rpc_server_n_connections(const struct rpc_server *s)
 {
 	return s->n_conns;
+}
+
+void rpc_server_set_tls(struct rpc_server *s, struct tls_context *tls)
+{
+	tls_context_ref(tls);
+	tls_context_unref(s->tls);
+	s->tls = tls;
 }
 
 void rpc_server_set_gate(

@@ -68,8 +68,9 @@ int scheduler_new(struct scheduler **out, struct loop *l, struct channels *ch,
 /* scheduler_services - the tables for rpc_server_new(); returns the count (2) */
 #define SCHEDULER_N_SERVICES 2
 size_t scheduler_services(struct scheduler *s, struct rpc_service out[SCHEDULER_N_SERVICES]);
-/* scheduler_trusts - may requests that come from there change or delete (DESIGN.md §5)? Configured
- * peers, those that they named, and scheduler_config.networks. For svc_peer. */
+/* scheduler_trusts - may requests that come from there change or delete (DESIGN.md §5)? With TLS, whoever
+ * has a certificate of the CA; else configured peers, those that they named, and
+ * scheduler_config.networks. For svc_peer. */
 bool scheduler_trusts(const struct scheduler *s, const struct rpc_peer *from);
 /* scheduler_call_trusted - same, and also our own calls (they carry a secret of this process) */
 bool scheduler_call_trusted(const struct scheduler *s, const struct rpc_call *call);

@@ -21,7 +21,10 @@
 
 #include "common/cleanup.h"
 #include "common/deadline.h"
+#include "common/rpc/addr.h"
+#include "common/tls.h"
 #include "p2p/vortex/rx.h"
+#include "p2p/vortex/server.h"
 
 #define SECOND         1000000000ull
 #define IDLE_NS        (30 * SECOND) /* less than the server's 60 s: the child closes first */
@@ -42,6 +45,7 @@ struct slab {
 struct kept { /* an idle connection */
 	struct list link;
 	int fd;
+	struct tls *tls;
 	uint64_t since;
 	struct sockaddr_storage addr;
 	socklen_t addr_len;
@@ -50,6 +54,8 @@ struct kept { /* an idle connection */
 struct vortex_pool {
 	struct loop *loop;
 	size_t half; /* of a buffer */
+	struct tls_context *tls; /* NULL: plaintext */
+	char tls_name[256];
 	unsigned max_idle, n_idle, n_spare, n_gets;
 	struct list idle, gets, spare; /* idle: longest first */
 	struct deadline sweep;
@@ -64,6 +70,7 @@ struct vortex_get {
 	struct list link;
 	enum state state;
 	int fd;
+	struct tls *tls;
 	bool was_kept, has_answer, is_clean; /* clean: the connection may be kept */
 	struct loop_op io, recv, write; /* start, connect and send; receive; to the file */
 	struct deadline deadline;
@@ -161,6 +168,7 @@ static void kept_close(struct vortex_pool *p, struct kept *k)
 {
 	list_del(&k->link);
 	p->n_idle--;
+	tls_free(k->tls);
 	fd_close(k->fd);
 	free(k);
 }
@@ -175,9 +183,11 @@ static void keep_connection(struct vortex_get *g)
 	if (p->n_idle == p->max_idle)
 		kept_close(p, container_of(p->idle.next, struct kept, link));
 	*k = (struct kept){.fd = take_fd(&g->fd),
+		.tls = g->tls,
 		.since = loop_now(p->loop),
 		.addr = g->addr,
 		.addr_len = g->w.addr_len};
+	g->tls = NULL;
 	list_push(&p->idle, &k->link);
 	p->n_idle++;
 	if (p->sweep.at == UINT64_MAX)
@@ -199,8 +209,11 @@ static int take_kept(struct vortex_get *g)
 		if (k->addr_len != g->w.addr_len || memcmp(&k->addr, &g->addr, k->addr_len))
 			continue;
 		/* nothing to read, and no end: alive as far as anybody knows */
-		if (recv(k->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN)
+		if (recv(k->fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN) {
 			fd = take_fd(&k->fd);
+			g->tls = k->tls;
+			k->tls = NULL;
+		}
 		kept_close(p, k);
 		if (fd >= 0)
 			return fd;
@@ -224,6 +237,7 @@ static void on_gone(struct loop_op *op, int res)
 	void *arg = p->gone_arg;
 
 	spare_drop(p);
+	tls_context_unref(p->tls);
 	free(p);
 	if (gone)
 		gone(arg);
@@ -280,6 +294,7 @@ static void check_ended(struct vortex_get *g)
 	g->result.duration_ns = loop_now(p->loop) - g->started;
 	if (g->is_clean && g->w.reuse)
 		keep_connection(g);
+	tls_free(g->tls);
 	fd_close(g->fd);
 	slab_put(p, g->slab);
 	list_del(&g->link);
@@ -295,8 +310,12 @@ static void lost(struct vortex_get *g, int error)
 {
 	/* a kept connection may have died unnoticed: that says nothing about the parent */
 	if (g->was_kept && !g->has_answer) {
+		g->tls = tls_free(g->tls);
 		g->fd = fd_close(g->fd);
 		dial(g);
+	} else if (g->tls && tls_reason(g->tls)[0]) {
+		finish(g, tls_is_open(g->tls) ? VORTEX_LOST : VORTEX_UNREACHABLE, error, "%s",
+			tls_reason(g->tls));
 	} else if (error) {
 		finish(g, VORTEX_LOST, error, "%s after %" PRIu32 " of %" PRIu32 " bytes",
 			strerror(error), g->received, g->w.length);
@@ -336,7 +355,7 @@ static void receive(struct vortex_get *g)
 		n = rx->left;
 	if (g->state == CONTENT)
 		deadline_set(&g->deadline, loop_now(g->p->loop) + g->w.stall_timeout_ns);
-	loop_recv(g->p->loop, &g->recv, g->fd, half_of(g), n);
+	tls_recv(g->tls, g->p->loop, &g->recv, g->fd, half_of(g), n);
 }
 
 static void write_rest(struct vortex_get *g)
@@ -425,6 +444,8 @@ static void on_recv(struct loop_op *op, int res)
 {
 	struct vortex_get *g = container_of(op, struct vortex_get, recv);
 
+	if (tls_again(g->tls, g->p->loop, op, &res))
+		return;
 	if (g->state != ENDING && res > 0) {
 		g->has_answer = true;
 		on_bytes(g, (size_t)res);
@@ -458,7 +479,7 @@ static void on_write(struct loop_op *op, int res)
 
 static void send_request(struct vortex_get *g)
 {
-	loop_send(g->p->loop, &g->io, g->fd, g->out + g->out_at, sizeof(g->out) - g->out_at);
+	tls_send(g->tls, g->p->loop, &g->io, g->fd, g->out + g->out_at, sizeof(g->out) - g->out_at);
 }
 
 static void begin_request(struct vortex_get *g)
@@ -494,10 +515,25 @@ static void dial(struct vortex_get *g)
 	loop_connect(g->p->loop, &g->io, g->fd, (const struct sockaddr *)&g->addr, g->w.addr_len);
 }
 
+/* encrypt - if we do; the handshake itself goes with the request. false: out of memory */
+static bool encrypt(struct vortex_get *g)
+{
+	struct vortex_pool *p = g->p;
+	char ip[INET6_ADDRSTRLEN];
+
+	if (!p->tls)
+		return true;
+	g->tls = tls_connect(p->tls, g->fd, VORTEX_ALPN,
+		p->tls_name[0] ? p->tls_name : addr_ip((const struct sockaddr *)&g->addr, ip));
+	return g->tls;
+}
+
 static void on_io(struct loop_op *op, int res)
 {
 	struct vortex_get *g = container_of(op, struct vortex_get, io);
 
+	if (tls_again(g->tls, g->p->loop, op, &res))
+		return;
 	switch (g->state) {
 	case START:
 		g->fd = g->w.reuse ? take_kept(g) : -1;
@@ -510,6 +546,8 @@ static void on_io(struct loop_op *op, int res)
 	case CONNECT:
 		if (res < 0)
 			finish(g, VORTEX_UNREACHABLE, -res, "%s", strerror(-res));
+		else if (!encrypt(g))
+			finish(g, VORTEX_IO, ENOMEM, "%s", strerror(ENOMEM));
 		else
 			begin_request(g);
 		break;
@@ -553,6 +591,14 @@ int vortex_pool_new(
 	deadline_init(&p->sweep, l, on_sweep);
 	*out = p;
 	return 0;
+}
+
+void vortex_pool_set_tls(struct vortex_pool *p, struct tls_context *tls, const char *name)
+{
+	tls_context_ref(tls);
+	tls_context_unref(p->tls);
+	p->tls = tls;
+	snprintf(p->tls_name, sizeof(p->tls_name), "%s", name ? name : "");
 }
 
 void vortex_pool_close(struct vortex_pool *p, void (*gone)(void *arg), void *arg)

@@ -21,6 +21,7 @@
 #include "common/loop.h"
 #include "p2p/vortex/tlv.h"
 
+struct tls_context;
 struct vortex_pool;
 struct vortex_get;
 
@@ -57,7 +58,7 @@ struct vortex_result {
 	enum vortex_outcome outcome;
 	enum vortex_error code; /* REFUSED */
 	int error; /* UNREACHABLE, LOST, IO: errno */
-	char message[256]; /* REFUSED: the parent's; PROTOCOL, LOST, STALLED: what happened */
+	char message[400]; /* REFUSED: the parent's; PROTOCOL, LOST, STALLED: what happened */
 	uint32_t crc32; /* OK: of the bytes written */
 	struct digest_128 xxh3;
 	bool parent_had_digest;
@@ -70,6 +71,9 @@ struct vortex_result {
  * @buffer_bytes: 0 = 512 KiB; at least 16 KiB */
 int vortex_pool_new(
 	struct vortex_pool **out, struct loop *l, unsigned max_idle, size_t buffer_bytes);
+/* vortex_pool_set_tls - connections from now on speak TLS with parents whose certificates name @name (copied), or
+ * the address that was dialled when @name is empty. It holds a reference. */
+void vortex_pool_set_tls(struct vortex_pool *p, struct tls_context *tls, const char *name);
 /* all gets end (CANCELLED) first, then @gone from the loop */
 void vortex_pool_close(struct vortex_pool *p, void (*gone)(void *arg), void *arg);
 /* vortex_get_start - NULL when out of memory or when the pool is closing (fn is then not called).

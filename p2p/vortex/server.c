@@ -30,6 +30,7 @@
 #include "common/cleanup.h"
 #include "common/deadline.h"
 #include "common/log.h"
+#include "common/tls.h"
 #include "p2p/bucket.h"
 
 #define SECOND          1000000000ull
@@ -46,6 +47,7 @@ struct vortex_request {
 	struct vortex_server *s;
 	enum state state;
 	int fd;
+	struct tls *tls; /* NULL: plaintext */
 	struct list all, place; /* in s->all; in s->idle, s->waiting or s->throttled */
 	struct loop_op recv, io, watch; /* request bytes; one step of the answer; the child going */
 	struct deadline deadline;
@@ -73,6 +75,7 @@ struct vortex_server {
 	void *arg;
 	struct vortex_server_limits limits;
 	struct bucket bucket;
+	struct tls_context *tls;
 	struct list all, idle, waiting, throttled; /* idle: in READ, longest first */
 	struct loop_op accept, gone_op;
 	struct deadline accept_retry, tokens;
@@ -110,6 +113,7 @@ static void on_gone(struct loop_op *op, int res)
 	void *arg = s->gone_arg;
 
 	fd_close(s->listen_fd);
+	tls_context_unref(s->tls);
 	free(s);
 	if (gone)
 		gone(arg);
@@ -166,6 +170,8 @@ static void drop(struct vortex_request *c, const char *why)
 {
 	char name[NI_MAXHOST];
 
+	if (c->tls && tls_reason(c->tls)[0])
+		why = tls_reason(c->tls);
 	c->s->stats.n_dropped++;
 	LOG_LIMITED(LOG_WARNING, "vortex: connection dropped, %s child=%s state=%s", why,
 		child_name(c, name), state_names[c->state]);
@@ -182,6 +188,7 @@ static void conn_check_gone(struct vortex_request *c)
 		return;
 	if (c->has_request)
 		end_request(c, false);
+	tls_free(c->tls);
 	fd_close(c->fd);
 	list_del(&c->all);
 	free(c);
@@ -192,7 +199,7 @@ static void conn_check_gone(struct vortex_request *c)
 
 static void read_more(struct vortex_request *c)
 {
-	loop_recv(c->s->loop, &c->recv, c->fd, c->in + c->n_in, sizeof(c->in) - c->n_in);
+	tls_recv(c->tls, c->s->loop, &c->recv, c->fd, c->in + c->n_in, sizeof(c->in) - c->n_in);
 }
 
 static void begin_request(struct vortex_request *c)
@@ -265,12 +272,14 @@ static void on_recv(struct loop_op *op, int res)
 {
 	struct vortex_request *c = container_of(op, struct vortex_request, recv);
 
+	if (tls_again(c->tls, c->s->loop, op, &res))
+		return;
 	if (c->state == LINGER) {
 		c->n_discarded += res > 0 ? (size_t)res : 0;
 		if (res <= 0 || c->n_discarded > LINGER_BYTES)
 			conn_close(c);
 		else
-			loop_recv(c->s->loop, &c->recv, c->fd, c->in, sizeof(c->in));
+			tls_recv(c->tls, c->s->loop, &c->recv, c->fd, c->in, sizeof(c->in));
 	} else if (c->state == READ && res > 0) {
 		if (!c->n_in && c->was_served) /* the first byte of the next request */
 			deadline_set(&c->deadline,
@@ -278,7 +287,7 @@ static void on_recv(struct loop_op *op, int res)
 		c->n_in += (size_t)res;
 		on_bytes(c);
 	} else if (c->state == READ) {
-		if (c->n_in)
+		if (c->n_in || (c->tls && tls_reason(c->tls)[0]))
 			drop(c, "ended within a request");
 		else
 			conn_close(c);
@@ -424,12 +433,39 @@ static bool is_cached(int fd, uint64_t off, uint32_t n)
 	return errno == EOPNOTSUPP && fstatfs(fd, &fs) == 0 && fs.f_type == TMPFS_MAGIC;
 }
 
+/* send_encrypted - the chunk through OpenSSL, as far as the socket takes it */
+static int send_encrypted(struct vortex_request *c)
+{
+	uint8_t record[TLS_RECORD];
+	uint32_t done = 0;
+	ssize_t n = 0;
+
+	while (done < c->chunk) {
+		size_t want = c->chunk - done < sizeof(record) ? c->chunk - done : sizeof(record);
+
+		n = tls_flush(c->tls);
+		if (n == 0)
+			n = pread(c->piece.fd, record, want,
+				(off_t)(c->piece.offset + c->sent + done));
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n > 0)
+			n = tls_write(c->tls, record, (size_t)n);
+		if (n <= 0)
+			break;
+		done += (uint32_t)n;
+	}
+	return done ? (int)done : (int)n;
+}
+
 static int send_chunk(void *arg)
 {
 	struct vortex_request *c = arg;
 	off_t off = (off_t)(c->piece.offset + c->sent);
 	ssize_t n;
 
+	if (c->tls && !tls_in_kernel(c->tls))
+		return send_encrypted(c);
 	do
 		n = sendfile(c->fd, c->piece.fd, &off, c->chunk);
 	while (n < 0 && errno == EINTR);
@@ -523,21 +559,24 @@ static void finish_answer(struct vortex_request *c)
 	c->n_discarded = 0;
 	shutdown(c->fd, SHUT_WR);
 	deadline_set(&c->deadline, loop_now(c->s->loop) + LINGER_NS);
-	loop_recv(c->s->loop, &c->recv, c->fd, c->in, sizeof(c->in));
+	tls_recv(c->tls, c->s->loop, &c->recv, c->fd, c->in, sizeof(c->in));
 }
 
 /* step - go on with the answer as far as one turn allows */
 static void step(struct vortex_request *c)
 {
 	while (c->out_at < c->n_out) {
-		ssize_t n = send(c->fd, c->out + c->out_at, c->n_out - c->out_at,
-			MSG_NOSIGNAL | MSG_DONTWAIT);
+		ssize_t n = c->tls ? tls_write(c->tls, c->out + c->out_at, c->n_out - c->out_at)
+				   : send(c->fd, c->out + c->out_at, c->n_out - c->out_at,
+					     MSG_NOSIGNAL | MSG_DONTWAIT);
 
-		if (!on_sent(c, n < 0 ? -errno : (int)n))
+		if (!on_sent(c, n >= 0 ? (int)n : c->tls ? (int)n : -errno))
 			return;
 		c->out_at += (size_t)n;
 	}
-	if (c->is_piece && c->sent < c->piece.length)
+	if (c->tls && tls_flush(c->tls) == -EAGAIN)
+		wait_writable(c);
+	else if (c->is_piece && c->sent < c->piece.length)
 		step_content(c);
 	else
 		finish_answer(c);
@@ -595,6 +634,14 @@ static int conn_new(struct vortex_server *s, int fd)
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
 		setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+	}
+	if (s->tls) {
+		c->tls = tls_accept(s->tls, fd, VORTEX_ALPN);
+		if (!c->tls) {
+			free(c);
+			return -ENOMEM;
+		}
+		tls_allow_kernel(c->tls);
 	}
 	list_init(&c->place);
 	loop_op_init(&c->recv, on_recv);
@@ -705,6 +752,13 @@ int vortex_server_new(struct vortex_server **out, struct loop *l, int listen_fd,
 	start_accept(s);
 	*out = s;
 	return 0;
+}
+
+void vortex_server_set_tls(struct vortex_server *s, struct tls_context *tls)
+{
+	tls_context_ref(tls);
+	tls_context_unref(s->tls);
+	s->tls = tls;
 }
 
 void vortex_server_set_bandwidth(struct vortex_server *s, uint64_t bandwidth)

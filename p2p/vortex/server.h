@@ -21,7 +21,10 @@
 
 #include "p2p/vortex/tlv.h"
 
+#define VORTEX_ALPN "dfcachefiles-vortex" /* between our own peers; upstream's cannot */
+
 struct loop;
+struct tls_context;
 struct vortex_server;
 struct vortex_request; /* valid from find() until served()/gone() */
 
@@ -63,6 +66,9 @@ struct vortex_server_limits { /* 0 = the default named here */
  * is ignored from now on, unless the process handles it already. */
 int vortex_server_new(struct vortex_server **out, struct loop *l, int listen_fd,
 	const struct vortex_source_ops *ops, void *arg, const struct vortex_server_limits *limits);
+/* vortex_server_set_tls - connections from now on speak TLS with VORTEX_ALPN, plaintext is dropped. It holds
+ * a reference. Where the kernel encrypts, sendfile stays; else 16 KiB are on the stack of who sends. */
+void vortex_server_set_tls(struct vortex_server *s, struct tls_context *tls);
 void vortex_server_set_bandwidth(struct vortex_server *s, uint64_t bandwidth);
 /* vortex_server_close - done() is called for each open request, then @gone(arg) once from the loop */
 void vortex_server_close(struct vortex_server *s, void (*gone)(void *arg), void *arg);

@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 """strict_scheduler - plays a Dragonfly scheduler that takes no ttl below five minutes.
 
-    strict_scheduler ADDRESS     prints "ready" when it listens on ADDRESS, HOST:PORT
+    strict_scheduler ADDRESS [CA CERT KEY]     prints "ready" when it listens on ADDRESS, HOST:PORT;
+                                               with files, by mutual TLS
 
 Made of the published schemas and gRPC's own code. It knows hosts and the beginning, end and failure
 of an import; all else is UNIMPLEMENTED.
@@ -40,7 +41,13 @@ class Strict(scheduler_grpc.SchedulerServicer):
 def main():
     server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
     scheduler_grpc.add_SchedulerServicer_to_server(Strict(), server)
-    if not server.add_insecure_port(sys.argv[1]):
+    if len(sys.argv) > 2:
+        ca, cert, key = (open(path, "rb").read() for path in sys.argv[2:5])
+        port = server.add_secure_port(sys.argv[1], grpc.ssl_server_credentials(
+            [(key, cert)], root_certificates=ca, require_client_auth=True))
+    else:
+        port = server.add_insecure_port(sys.argv[1])
+    if not port:
         sys.exit("cannot listen on " + sys.argv[1])
     server.start()
     print("ready", flush=True)

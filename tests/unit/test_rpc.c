@@ -28,6 +28,8 @@
 #include "common/rpc/health.h"
 #include "common/rpc/listen.h"
 #include "common/rpc/rpc.h"
+#include "common/tls.h"
+#include "tests/lib/certs.h"
 
 #define SECOND    UINT64_C(1000000000)
 #define TEST_WAIT (20 * SECOND)
@@ -163,6 +165,8 @@ static const struct rpc_method methods[] = {
 	{.path = "/t.T/Who", .on_message = whoami, .on_end = on_end},
 };
 
+static struct tls_context *tls_server, *tls_client; /* NULL: plaintext */
+
 /* ---- fixture ----------------------------------------------------------------------------------- */
 
 struct env {
@@ -258,6 +262,7 @@ static void start_server(struct env *e)
 	}
 	e->is_stopped = false;
 	assert_int_equal(rpc_server_new(&e->server, e->l, &fd, 1, services, 2, &e->limits), 0);
+	rpc_server_set_tls(e->server, tls_server);
 }
 
 static void on_stopped(void *arg)
@@ -276,11 +281,13 @@ static void stop_server(struct env *e, uint64_t patience_ns)
 
 static struct rpc_channel *new_channel(struct env *e, const struct rpc_channel_options *o)
 {
+	struct rpc_channel_options opts = o ? *o : (struct rpc_channel_options){0};
 	struct rpc_channel *ch;
 
+	opts.tls = tls_client;
 	if (e->is_tcp)
 		assert_int_equal(rpc_channel_new_tcp(&ch, e->l, (struct sockaddr *)&e->addr,
-					 sizeof(e->addr), o),
+					 sizeof(e->addr), &opts),
 			0);
 	else
 		assert_int_equal(rpc_channel_new_unix(&ch, e->l, e->path, o), 0);
@@ -1235,6 +1242,20 @@ static int run(const char *name)
 	return cmocka_run_group_tests_name(name, tests, NULL, NULL);
 }
 
+static int run_tls(const char *name)
+{
+	char *dir = certs_dir();
+	int n;
+
+	tls_server = certs_context(dir, "ca", "a");
+	tls_client = certs_context(dir, "ca", "b");
+	n = run(name);
+	tls_server = tls_context_unref(tls_server);
+	tls_client = tls_context_unref(tls_client);
+	certs_remove(dir);
+	return n;
+}
+
 int main(void)
 {
 	struct loop *probe;
@@ -1244,6 +1265,7 @@ int main(void)
 	n += run("epoll, unix");
 	use_tcp = true;
 	n += run("epoll, tcp");
+	n += run_tls("epoll, tls");
 	if (loop_new(&probe, &loop_backend_uring, 1)) {
 		printf("# io_uring is not allowed here: skipped\n");
 		return n;
@@ -1251,6 +1273,7 @@ int main(void)
 	loop_free(probe);
 	backend = &loop_backend_uring;
 	n += run("io_uring, tcp");
+	n += run_tls("io_uring, tls");
 	use_tcp = false;
 	n += run("io_uring, unix");
 	return n;

@@ -26,8 +26,10 @@
 #include "common/fd.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "common/tls.h"
 #include "p2p/vortex/client.h"
 #include "p2p/vortex/server.h"
+#include "tests/lib/certs.h"
 #include "tests/lib/oom.h"
 
 #define MS       1000000ull
@@ -57,6 +59,8 @@ struct fixture {
 	int out;
 	int n_gone;
 };
+
+static struct tls_context *tls_parent, *tls_child; /* NULL: plaintext */
 
 static int count_fds(void)
 {
@@ -151,6 +155,7 @@ static void start_server(struct fixture *f, const struct vortex_server_limits *l
 	assert_int_equal(vortex_server_new(&f->server, f->l, listen_tcp(&f->addr, 128, sndbuf),
 				 &source, f, limits ? limits : &none),
 		0);
+	vortex_server_set_tls(f->server, tls_parent);
 }
 
 /* valgrind holds its big lock while a thread waits in io_uring_enter, so no other thread runs, and it
@@ -190,6 +195,7 @@ static int setup(void **state)
 	if (fd_pwrite_full(f->file, f->content, FILE_LEN, 0) ||
 		vortex_pool_new(&f->pool, f->l, 4, 128 << 10))
 		return -1;
+	vortex_pool_set_tls(f->pool, tls_child, NULL);
 	return 0;
 }
 
@@ -1289,7 +1295,30 @@ int main(void)
 		BOTH(allocations_may_fail),
 	};
 
+	/* those whose other end is not a socket of the test's own */
+	const struct CMUnitTest tls_tests[] = {
+		BOTH(bytes_arrive_as_they_were),
+		BOTH(a_file_that_is_not_in_memory),
+		BOTH(refusals_are_told),
+		BOTH(a_dead_kept_connection_is_replaced),
+		BOTH(no_digest_is_accepted_and_a_wrong_one_is_not),
+		BOTH(a_file_that_cannot_be_written),
+		BOTH(our_children_hear_busy),
+		BOTH(an_answer_may_come_later),
+		BOTH(cancel_in_every_state),
+		BOTH(closing_ends_what_runs),
+	};
+	char *dir = certs_dir();
+	int n;
+
 	signal(SIGPIPE,
 		SIG_DFL); /* whatever the caller's is: a child that leaves must not kill us */
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	n = cmocka_run_group_tests_name("plaintext", tests, NULL, NULL);
+	tls_parent = certs_context(dir, "ca", "a");
+	tls_child = certs_context(dir, "ca", "b");
+	n += cmocka_run_group_tests_name("tls", tls_tests, NULL, NULL);
+	tls_parent = tls_context_unref(tls_parent);
+	tls_child = tls_context_unref(tls_child);
+	certs_remove(dir);
+	return n;
 }
