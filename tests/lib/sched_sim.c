@@ -145,6 +145,8 @@ static void start_action(void *arg, struct repair_action *a)
 		e->copy.persistent = e->copy.is_complete = true;
 		s->n_fetches++;
 		s->bytes_fetched += t->length;
+		if (s->on_fetch)
+			s->on_fetch(t->id, t->length);
 		post(s, e, s->rtt_ns * 4 + t->length * 8 / (s->bits_per_second / SIM_SEC));
 	} else if (!c) {
 		e->outcome = REPAIR_FAILED;

@@ -51,6 +51,7 @@ struct sim {
 	bool cut[SIM_HOSTS][SIM_HOSTS];
 	struct heap events;
 	uint64_t n_fetches, bytes_fetched, n_messages;
+	void (*on_fetch)(const char *id, uint64_t bytes); /* NULL: nobody counts */
 	bool fail_fetches[SIM_HOSTS]; /* fetches to there fail */
 };
 
