@@ -158,9 +158,9 @@ static void ask_end(struct node_ask *a)
 	free(a);
 }
 
-bool node_is_settled(const struct node *n, uint64_t now)
+bool node_is_settled(const struct node *n, const char *id, uint64_t now)
 {
-	return now >= n->started_ns + UNSETTLED_SEC * SEC &&
+	return !peers_owner(&n->peers, id) && now >= n->started_ns + UNSETTLED_SEC * SEC &&
 	       now >= n->peers.changed_ns + UNSETTLED_SEC * SEC;
 }
 
@@ -170,7 +170,7 @@ bool node_ask(struct node *n, const char *id, node_ask_fn fn, void *arg, struct 
 	struct node_ask *a;
 	bool tried = peers_tried_all(&n->peers);
 
-	if (node_is_settled(n, now) || (tried && !n->peers.n_live))
+	if (node_is_settled(n, id, now) || (tried && !n->peers.n_live))
 		return false;
 	a = calloc(1, sizeof(*a));
 	if (!a)

@@ -77,8 +77,9 @@ uint64_t node_next(const struct node *n, uint64_t now);
 uint64_t node_wall(const struct node *n, uint64_t now);
 /* node_new_generation - greater than all that are known */
 uint64_t node_new_generation(struct node *n, uint64_t now);
-/* node_is_settled - no peer came or went lately: what is not known here does not exist */
-bool node_is_settled(const struct node *n, uint64_t now);
+/* node_is_settled - @id is scheduled here and no peer came or went lately: what is not known here does
+ * not exist. Who asks us for an id of another peer's has missed that peer before we did. */
+bool node_is_settled(const struct node *n, const char *id, uint64_t now);
 /* node_readdress - the advertised address changed */
 void node_readdress(struct node *n, const struct sockaddr_storage *self);
 

@@ -430,7 +430,7 @@ void node_register(struct node *n, const struct node_register *r, void *stream, 
 		return;
 	}
 	/* somebody is importing it, or it was lost with its holder: no reason to wait long */
-	hope = any_complete(t) || importing_elsewhere(t, h) || !node_is_settled(n, now);
+	hope = any_complete(t) || importing_elsewhere(t, h) || !node_is_settled(n, t->id, now);
 	if (!hope) {
 		answer(a, RPC_FAILED_PRECONDITION,
 			"no live peer holds persistent cache task %s: no candidate parents found",

@@ -261,7 +261,7 @@ static bool ask_first(struct scheduler *s, struct rpc_call *call, const struct m
 	const char *id = d->task_id ? d->task_id(m) : NULL;
 	struct parked *k;
 
-	if (!id || registry_task(&s->node.reg, id) || node_is_settled(&s->node, now))
+	if (!id || registry_task(&s->node.reg, id) || node_is_settled(&s->node, id, now))
 		return false;
 	k = park(s, call, PARK_ASK, id, UINT64_MAX);
 	if (!k)
@@ -702,7 +702,7 @@ static void on_register(struct stream *st,
 		stream_end(st, RPC_FAILED_PRECONDITION, "the peer has registered already");
 		return;
 	}
-	if (!registry_task(&node->reg, m->task_id) && !node_is_settled(node, now)) {
+	if (!registry_task(&node->reg, m->task_id) && !node_is_settled(node, m->task_id, now)) {
 		buf_add(&st->request, p, n);
 		if (buf_ok(&st->request) &&
 			node_ask(node, m->task_id, registered_after_ask, st, &st->ask, now))

@@ -554,6 +554,35 @@ static void newer_generation_in_spite_of_a_slow_clock(void **state)
 	assert_non_null(sim_copy(sim, 2, "23"));
 }
 
+static void set_true(void *arg)
+{
+	*(bool *)arg = true;
+}
+
+/* Whoever has missed a dead owner first asks the next one, who has not: that one asks the others. */
+static void asked_for_what_another_owns(void **state)
+{
+	bool answered = false;
+	struct node_ask *ask;
+	int h;
+
+	(void)state;
+	start_all(8, 23);
+	assert_int_equal(import(0, "45", 1, 2), RPC_OK);
+	run_to("45", 2, 5 * SIM_SEC);
+	sim_run(sim, 30 * SIM_SEC);
+	h = bystander("45");
+	assert_null(registry_task(&sim->hosts[h].node.reg, "45"));
+	assert_true(node_ask(&sim->hosts[h].node, "45", set_true, &answered, &ask, sim->now));
+	sim_run(sim, 2 * SIM_SEC);
+	assert_true(answered);
+	assert_string_equal(
+		registry_state(registry_task(&sim->hosts[h].node.reg, "45")), "Succeeded");
+	/* what it owns itself and does not know does not exist */
+	h = sim_owner(sim, 0, "46");
+	assert_false(node_ask(&sim->hosts[h].node, "46", set_true, &answered, &ask, sim->now));
+}
+
 /* the owner had given it up, and has not reached it again when it calls */
 static void a_peer_that_is_back_is_not_unknown(void **state)
 {
@@ -752,6 +781,7 @@ int main(void)
 		T(partition_of_one_content_merges),
 		T(ttl_is_the_same_moment_everywhere),
 		T(newer_generation_in_spite_of_a_slow_clock),
+		T(asked_for_what_another_owns),
 		T(a_peer_that_is_back_is_not_unknown),
 		T(random_histories_lose_nothing),
 	};
