@@ -341,6 +341,20 @@ struct peer_link *peers_owner_of(
 	return best;
 }
 
+bool peers_is_next(
+	const struct peers *p, uint64_t task_hash, const struct peer_link *except, unsigned n)
+{
+	uint64_t own = mix(p->hash ^ task_hash);
+	unsigned n_before = 0;
+
+	list_for_each (it, &p->links) {
+		const struct peer_link *l = link_of(it);
+
+		n_before += l->is_live && l != except && mix(l->hash ^ task_hash) > own;
+	}
+	return n_before < n;
+}
+
 struct peer_link *peers_owner(const struct peers *p, const char *task_id)
 {
 	return peers_owner_of(p, peers_hash(task_id), NULL);

@@ -94,6 +94,9 @@ uint64_t peers_hash(const char *id);
 /* peers_owner_of - @task_hash = peers_hash(id); @except (may be NULL) is left out */
 struct peer_link *peers_owner_of(
 	const struct peers *p, uint64_t task_hash, const struct peer_link *except);
+/* peers_is_next - would we own it if @except and up to @n - 1 others were not there? */
+bool peers_is_next(
+	const struct peers *p, uint64_t task_hash, const struct peer_link *except, unsigned n);
 /* peers_trusts - is the host part of @addr that of a trusted link? */
 bool peers_trusts(const struct peers *p, const struct sockaddr_storage *addr);
 

@@ -13,7 +13,13 @@
 
 #define SEC UINT64_C(1000000000)
 
-enum { FACTS_MAX = 20000, UNSETTLED_SEC = 10, ASK_SEC = 1, HOST_FORGET_SEC = 3600 };
+enum {
+	FACTS_MAX = 20000,
+	UNSETTLED_SEC = 10,
+	ASK_SEC = 1,
+	HOST_FORGET_SEC = 3600,
+	DELETION_TELLERS = 3,
+};
 
 /* what hangs on a peer_link */
 struct node_link {
@@ -294,6 +300,17 @@ static void host_up(struct node *n, struct reg_host *h, uint64_t lapse_ns, uint6
 	}
 }
 
+/* What was deleted must stay deleted there too. A peer that starts has forgotten it; so may, a while
+ * ago, the one who owns the id, therefore the next ones tell it as well. */
+static void tell_deletions(struct node *n, struct peer_link *l)
+{
+	for (struct reg_tombstone *d = registry_tombstone_next(&n->reg, NULL); d;
+		d = registry_tombstone_next(&n->reg, d)) {
+		if (peers_is_next(&n->peers, peers_hash(d->id), l, DELETION_TELLERS))
+			node_tell(n, l, d->id);
+	}
+}
+
 static void on_up(void *arg, struct peer_link *l)
 {
 	struct node *n = arg;
@@ -308,12 +325,7 @@ static void on_up(void *arg, struct peer_link *l)
 	}
 	n->view_changed = true;
 	n->repair.hold_ns = now + NODE_SETTLE_NS;
-	/* what was deleted must stay deleted there too: the one who owned the id says so */
-	for (struct reg_tombstone *d = registry_tombstone_next(&n->reg, NULL); d;
-		d = registry_tombstone_next(&n->reg, d)) {
-		if (!peers_owner_of(&n->peers, peers_hash(d->id), l))
-			node_tell(n, l, d->id);
-	}
+	tell_deletions(n, l);
 	n->ops->on_peer(n->arg);
 }
 
@@ -338,6 +350,7 @@ static void on_restart(void *arg, struct peer_link *l)
 
 	log_notice("peers: %s has started anew", l->host_id);
 	retell(n, l);
+	tell_deletions(n, l);
 	n->ops->on_peer(n->arg);
 }
 
@@ -349,7 +362,10 @@ static void on_down(void *arg, struct peer_link *l, bool leaving, const char *wh
 
 	log_notice("peers: %s is gone: %s live=%zu", l->host_id, why, n->peers.n_live);
 	if (h)
-		node_host_down(n, h, leaving ? n->leave_grace_ns : 0, n->peers.changed_ns);
+		/* A dead peer is tried again within a third of a heartbeat: a link that was only
+		 * down for a while, or takes several peers with it, is known for that by then. */
+		node_host_down(n, h, leaving ? n->leave_grace_ns : n->peers.heartbeat_ns * 2 / 5,
+			n->peers.changed_ns);
 	if (d) {
 		facts_free(&d->facts);
 		d->n_facts = 0;

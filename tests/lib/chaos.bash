@@ -20,7 +20,7 @@ CHAOS_N=5 CHAOS_FULL=4 CHAOS_LIAR=5
 # What a sentence about a failure may name: what is not reached, or what is short, or what was removed.
 CHAOS_CAUSES='does not answer|not reach|unreachable|no live peer|no peer|not here|not found|was deleted|'
 CHAOS_CAUSES+='no space|No space|room|Connection refused|Connection reset|connection|No such file|timed out|'
-CHAOS_CAUSES+='parent|crc32|stopping|cachefilesd|store|being imported|other content|no byte'
+CHAOS_CAUSES+='parent|crc32|stopping|cachefilesd|store|being imported|other content|no byte|handshake'
 
 chaos_nap() { read -r -t "$1" <> <(:) || :; } # SECONDS: the pace of what happens, not a wait for it
 

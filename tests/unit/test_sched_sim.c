@@ -400,6 +400,32 @@ static void deleted_stays_deleted(void **state)
 	run_to("21", 2, 10 * SIM_SEC);
 }
 
+/* an upgrade of all others while one is away: each is back before it is missed */
+static void deleted_stays_deleted_when_all_restart(void **state)
+{
+	int away;
+
+	(void)state;
+	start_all(5, 24);
+	assert_int_equal(import(0, "22", 1, 3), RPC_OK);
+	run_to("22", 3, 5 * SIM_SEC);
+	away = holder_other_than("22", 0);
+	sim_freeze(sim, away);
+	sim_run(sim, 30 * SIM_SEC);
+	assert_int_equal(sim_delete(sim, bystander("22"), "22"), RPC_OK);
+	for (int i = 0; i < 5; i++) {
+		if (i == away)
+			continue;
+		sim_run(sim, 10 * SIM_SEC);
+		sim_kill(sim, i);
+		sim_start(sim, i);
+	}
+	sim_run(sim, 10 * SIM_SEC);
+	sim_start(sim, away); /* its cable is back */
+	sim_run(sim, 20 * SIM_SEC);
+	assert_null(sim_copy(sim, away, "22"));
+}
+
 static void same_content_again_succeeds(void **state)
 {
 	char why[512];
@@ -747,11 +773,13 @@ static void trial(uint64_t seed)
 static void random_histories_lose_nothing(void **state)
 {
 	const char *n = getenv("SCHED_SIM_TRIALS");
+	const char *f = getenv("SCHED_SIM_FIRST");
 	unsigned trials = n ? (unsigned)strtoul(n, NULL, 10) : 60;
+	unsigned first = f ? (unsigned)strtoul(f, NULL, 10) : 1000;
 
 	(void)state;
 	for (unsigned i = 0; i < trials; i++)
-		trial(1000 + i);
+		trial(first + i);
 	sim_init(sim, 1, 1);
 }
 
@@ -774,6 +802,7 @@ int main(void)
 		T(placement_spreads_over_data_centres),
 		T(drained_host_is_replaced_in_time),
 		T(deleted_stays_deleted),
+		T(deleted_stays_deleted_when_all_restart),
 		T(same_content_again_succeeds),
 		T(other_content_is_refused_with_a_reason),
 		T(failed_import_does_not_block_the_next),
