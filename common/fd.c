@@ -5,11 +5,13 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fs.h>
+#include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/statfs.h>
 #include <unistd.h>
 
 #include "common/buf.h"
@@ -208,6 +210,22 @@ ssize_t fd_recv(int sock, void *p, size_t n, int *fds, size_t *n_fds, int flags)
 	return r;
 }
 
+/* copies_by_itself - does the file system of @fd share extents, or have its server copy? Elsewhere
+ * copy_file_range() goes page by page through a pipe and is slower than read and write. */
+static bool copies_by_itself(int fd)
+{
+	static const uint32_t magic[] = {NFS_SUPER_MAGIC, CIFS_SUPER_MAGIC, SMB2_SUPER_MAGIC,
+		CEPH_SUPER_MAGIC, XFS_SUPER_MAGIC, BTRFS_SUPER_MAGIC, OCFS2_SUPER_MAGIC};
+	struct statfs s;
+
+	if (fstatfs(fd, &s) < 0)
+		return false;
+	for (size_t i = 0; i < ARRAY_SIZE(magic); i++)
+		if ((uint32_t)s.f_type == magic[i])
+			return true;
+	return false;
+}
+
 /* copy_range - plain bytes; *use_cfr is cleared when the kernel cannot copy between these two */
 static int copy_range(int in, int out, uint64_t off, uint64_t len, bool *use_cfr)
 {
@@ -283,7 +301,7 @@ static int make_hole(int out, uint64_t off, uint64_t len)
 
 int fd_copy_sparse(int in, int out, uint64_t off, uint64_t len)
 {
-	bool use_cfr = true;
+	bool use_cfr = copies_by_itself(out);
 	struct stat st;
 	uint64_t end, at = off;
 

@@ -13,6 +13,7 @@
 #include "common/cleanup.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "dfcache/writer.h"
 
 #define TICK_NS            50000000ull
 #define CONNECT_TIMEOUT_NS 3000000000ull
@@ -24,6 +25,7 @@ struct client {
 	const char *endpoint;
 	struct list calls;
 	struct rpc_limits limits;
+	struct writer *writer;
 	int signal_fd, signal;
 	struct loop_op signal_op;
 	sigset_t old_mask;
@@ -91,6 +93,7 @@ struct client *client_free(struct client *c)
 		if (loop_step(c->loop, TICK_NS) < 0)
 			break;
 	loop_free(c->loop);
+	writer_free(c->writer);
 	fd_close(c->signal_fd);
 	sigprocmask(SIG_SETMASK, &c->old_mask, NULL);
 	free(c);
@@ -100,6 +103,13 @@ struct client *client_free(struct client *c)
 const char *client_endpoint(const struct client *c)
 {
 	return c->endpoint;
+}
+
+struct writer *client_writer(struct client *c)
+{
+	if (!c->writer && writer_new(&c->writer) < 0)
+		return NULL;
+	return c->writer;
 }
 
 int client_signal(const struct client *c)
@@ -126,6 +136,19 @@ static void on_message(struct rpc_request *r, void *arg, const uint8_t *p, size_
 	c->on_message(c, p, n);
 }
 
+static void on_part(
+	struct rpc_request *r, void *arg, const uint8_t *p, size_t n, size_t total, size_t at)
+{
+	struct call *c = arg;
+
+	c->on_part(c, p, n, total, at);
+}
+
+static uint8_t *read_buffer(void *arg, size_t *len)
+{
+	return writer_buffer(arg, len);
+}
+
 static void on_done(struct rpc_request *r, void *arg, int status, const char *message)
 {
 	struct call *c = arg;
@@ -139,10 +162,14 @@ int call_start(struct client *cl, struct call *c, const char *method, ProtobufCM
 	const struct rpc_meta *meta, size_t n_meta, const int *fds, size_t n_fds,
 	uint64_t timeout_ns)
 {
-	static const struct rpc_handlers handlers = {.on_message = on_message, .on_done = on_done};
+	const struct rpc_handlers handlers = {.on_message = c->on_message ? on_message : NULL,
+		.on_part = c->on_part ? on_part : NULL,
+		.on_done = on_done};
 	const struct rpc_channel_options o = {.limits = &cl->limits,
 		.connect_timeout_ns = CONNECT_TIMEOUT_NS,
-		.no_backoff = true};
+		.no_backoff = true,
+		.read_buffer = c->writer ? read_buffer : NULL,
+		.read_arg = c->writer};
 	_cleanup_buf_ struct buf b = {0};
 	int r = pbc_pack(request, &b);
 

@@ -18,12 +18,16 @@
 #include "dfcache/report.h"
 
 struct client;
+struct writer;
 
 struct call {
 	/* one response message; the bytes are valid during the callback */
 	void (*on_message)(struct call *c, const uint8_t *p, size_t n);
+	/* instead of on_message: see struct rpc_handlers */
+	void (*on_part)(struct call *c, const uint8_t *p, size_t n, size_t total, size_t at);
 	/* exactly once when call_start() returned 0; trailers by call_trailer() */
 	void (*on_done)(struct call *c, int status, const char *message);
+	struct writer *writer; /* receive into its buffers, if not NULL */
 	/* private */
 	struct client *client;
 	struct rpc_channel *channel;
@@ -35,6 +39,8 @@ struct call {
 int client_new(struct client **out, const char *endpoint);
 struct client *client_free(struct client *c);
 const char *client_endpoint(const struct client *c);
+/* client_writer - the one that all calls share; NULL: out of memory */
+struct writer *client_writer(struct client *c);
 int client_signal(const struct client *c); /* what interrupted it; 0 = nothing */
 /* client_run - turn the loop until no call is left. @tick, if not NULL, is
  * called at least 20 times a second. */

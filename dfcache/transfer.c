@@ -22,12 +22,10 @@
 
 typedef Dfdaemon__V2__UploadPersistentCacheTaskRequest upload_request;
 typedef Dfdaemon__V2__DownloadPersistentCacheTaskRequest download_request;
-typedef Dfdaemon__V2__DownloadPersistentCacheTaskResponse download_response;
 typedef Common__V2__PersistentCacheTask task_message;
 
 #define NS          1000000000ull
 #define OUTPUT_MODE 0666 /* less the umask */
-#define ZERO_BLOCK  4096
 #define MAX_PIECES  (1u << 24)
 
 static void set_duration(Google__Protobuf__Duration *d, uint64_t ns)
@@ -159,42 +157,6 @@ static int file_failure(struct export_job *j, int error, const char *what)
 		error == EMEDIUMTYPE ? "exists and is not a regular file" : strerror(error));
 }
 
-static bool is_zero(const uint8_t *p, size_t n)
-{
-	return !n || (!p[0] && !memcmp(p, p + 1, n - 1));
-}
-
-/* write_sparse - blocks of zeros are left out: the file has its length already, so they are holes */
-static int write_sparse(int fd, const uint8_t *p, size_t n, uint64_t off)
-{
-	size_t at = 0;
-
-	while (at < n) {
-		size_t end = at;
-
-		while (end < n) {
-			size_t k = ZERO_BLOCK - (off + end) % ZERO_BLOCK;
-
-			k = k < n - end ? k : n - end;
-			if (is_zero(p + end, k))
-				break;
-			end += k;
-		}
-		if (end > at) {
-			int r = fd_pwrite_full(fd, p + at, end - at, off + at);
-
-			if (r < 0)
-				return r;
-			at = end;
-		} else {
-			size_t k = ZERO_BLOCK - (off + at) % ZERO_BLOCK;
-
-			at += k < n - at ? k : n - at;
-		}
-	}
-	return 0;
-}
-
 /* first_time - mark piece @number; false when it was marked before. -ENOMEM, -EBADMSG */
 static int first_time(struct export_job *j, uint32_t number)
 {
@@ -216,52 +178,73 @@ static int first_time(struct export_job *j, uint32_t number)
 	return 1;
 }
 
-static bool matches_digest(const Common__V2__Piece *p)
+/* content_begins - of @piece: it must lie within the file */
+static void content_begins(struct export_job *j, const Common__V2__Piece *piece, uint64_t n)
+{
+	int r;
+
+	j->number = piece->number;
+	j->crc32 = 0;
+	j->content_at = piece->offset;
+	if (!j->has_length || n != piece->length || piece->offset > j->length ||
+		n > j->length - piece->offset) {
+		failure_set(&j->failure, EXIT_CORRUPT, NULL,
+			"dfdaemon sent piece %" PRIu32 " of task %s without saying what it is, or "
+			"outside the file",
+			piece->number, j->id);
+		return;
+	}
+	r = first_time(j, piece->number);
+	j->is_new = r > 0;
+	if (r < 0)
+		file_failure(j, -r, "cannot write");
+}
+
+static void content(struct export_job *j, const uint8_t *p, size_t n)
+{
+	int r = j->is_new ? writer_put(j->call.writer, &j->out, p, n, j->content_at) : 0;
+
+	j->crc32 = digest_crc32(j->crc32, p, n);
+	j->content_at += n;
+	if (r < 0)
+		file_failure(j, -r, "cannot write");
+	else if (j->is_new)
+		j->received += n;
+}
+
+static bool matches_digest(const struct export_job *j, const char *digest)
 {
 	enum digest_algorithm a;
 	char said[DIGEST_TEXT], is[DIGEST_TEXT];
 
 	/* old daemons send none for what they linked; other algorithms are theirs to check */
-	if (!p->digest || digest_parse(p->digest, &a, said, NULL) < 0 || a != DIGEST_CRC32)
+	if (!digest || digest_parse(digest, &a, said, NULL) < 0 || a != DIGEST_CRC32)
 		return true;
-	snprintf(
-		is, sizeof(is), "crc32:%" PRIu32, digest_crc32(0, p->content.data, p->content.len));
+	snprintf(is, sizeof(is), "crc32:%" PRIu32, j->crc32);
 	return !strcmp(said, is);
 }
 
-static int store_content(struct export_job *j, const Common__V2__Piece *p)
+/* check_content - all of @piece is known now: was it written to where it belongs, and whole? */
+static void check_content(struct export_job *j, const Common__V2__Piece *piece, bool has_content)
 {
-	size_t n = p->content.len;
-	int r;
-
-	if (!j->has_length || !p->has_content || n != p->length || p->offset > j->length ||
-		n > j->length - p->offset)
-		return failure_set(&j->failure, EXIT_CORRUPT, NULL,
-			"dfdaemon sent piece %" PRIu32
-			" of task %s without its content, or outside "
-			"the file",
-			p->number, j->id);
-	if (!matches_digest(p))
-		return failure_set(&j->failure, EXIT_CORRUPT,
-			"export again; `dfcache rm --local` "
-			"removes the copy on this node",
-			"digest mismatch: piece %" PRIu32 " of task %s is damaged", p->number,
+	if (!has_content || piece->number != j->number ||
+		piece->offset + piece->length != j->content_at)
+		failure_set(&j->failure, EXIT_CORRUPT, NULL,
+			"dfdaemon sent piece %" PRIu32 " of task %s without its content",
+			piece->number, j->id);
+	else if (!matches_digest(j, piece->digest))
+		failure_set(&j->failure, EXIT_CORRUPT,
+			"export again; `dfcache rm --local` removes the copy on this node",
+			"digest mismatch: piece %" PRIu32 " of task %s is damaged", piece->number,
 			j->id);
-	r = first_time(j, p->number);
-	if (r > 0) {
-		r = write_sparse(j->file.fd, p->content.data, n, p->offset);
-		if (r == 0)
-			j->received += n;
-	}
-	if (r < 0)
-		return file_failure(j, -r, "cannot write");
-	return 0;
 }
 
 /* ---- export: the stream -------------------------------------------------------------------- */
 
-static void on_started(struct export_job *j, uint64_t length)
+static void on_started(void *arg, uint64_t length)
 {
+	struct export_job *j = arg;
+
 	if (j->has_length)
 		return;
 	j->has_length = true;
@@ -272,8 +255,25 @@ static void on_started(struct export_job *j, uint64_t length)
 		file_failure(j, errno, "cannot give its length to");
 }
 
-static void on_piece(struct export_job *j, const Common__V2__Piece *p)
+static void on_content_begin(void *arg, const Common__V2__Piece *piece, uint64_t n)
 {
+	struct export_job *j = arg;
+
+	if (j->mode == EXPORT_CONTENT && j->failure.status == EXIT_OK)
+		content_begins(j, piece, n);
+}
+
+static void on_content(void *arg, const uint8_t *p, size_t n)
+{
+	struct export_job *j = arg;
+
+	if (j->mode == EXPORT_CONTENT && j->failure.status == EXIT_OK)
+		content(j, p, n);
+}
+
+static void on_piece(void *arg, const Common__V2__Piece *p, bool has_content)
+{
+	struct export_job *j = arg;
 	bool has_parent = p->parent_id && *p->parent_id;
 	bool is_remote = has_parent || p->traffic_type == COMMON__V2__TRAFFIC_TYPE__REMOTE_PEER;
 
@@ -288,38 +288,26 @@ static void on_piece(struct export_job *j, const Common__V2__Piece *p)
 		has_parent  ? p->parent_id
 		: is_remote ? "?"
 			    : "-");
-	if (j->mode == EXPORT_CONTENT)
-		store_content(j, p);
+	if (j->mode == EXPORT_CONTENT && j->failure.status == EXIT_OK)
+		check_content(j, p, has_content);
 }
 
-static void on_event(struct call *c, const uint8_t *p, size_t n)
+static void on_part(struct call *c, const uint8_t *p, size_t n, size_t total, size_t at)
 {
+	static const struct event_handlers handlers = {
+		on_started, on_content_begin, on_content, on_piece};
 	struct export_job *j = container_of(c, struct export_job, call);
-	download_response *m;
+	int r;
 
 	if (j->failure.status != EXIT_OK)
 		return;
-	m = pbc_unpack(&dfdaemon__v2__download_persistent_cache_task_response__descriptor, p, n);
-	if (!m) {
+	r = event_part(&j->events, p, n, total, at, &handlers, j);
+	if (r == -ENOMEM)
+		failure_set(&j->failure, EXIT_FAILED, NULL, "out of memory");
+	else if (r < 0)
 		failure_set(&j->failure, EXIT_FAILED,
 			"are dfcache and dfdaemon of the same version?",
 			"dfdaemon's answer is not a download event");
-	} else {
-		/* an event of neither kind is of a newer daemon: not for us */
-		switch (m->response_case) {
-		case DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_RESPONSE__RESPONSE_DOWNLOAD_PERSISTENT_CACHE_TASK_STARTED_RESPONSE:
-			on_started(j,
-				m->download_persistent_cache_task_started_response->content_length);
-			break;
-		case DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_RESPONSE__RESPONSE_DOWNLOAD_PIECE_FINISHED_RESPONSE:
-			if (m->download_piece_finished_response->piece)
-				on_piece(j, m->download_piece_finished_response->piece);
-			break;
-		default:
-			break;
-		}
-		protobuf_c_message_free_unpacked(&m->base, NULL);
-	}
 	if (j->failure.status != EXIT_OK)
 		call_cancel(c);
 }
@@ -369,6 +357,12 @@ static void place(struct export_job *j)
 /* finish_content - all of it arrived; is it right? */
 static void finish_content(struct export_job *j)
 {
+	int r = writer_finish(j->call.writer, &j->out);
+
+	if (r < 0) {
+		file_failure(j, -r, "cannot write");
+		return;
+	}
 	if (!j->has_length || j->received != j->length) {
 		failure_set(&j->failure, EXIT_CORRUPT, "export again",
 			"unknown download incomplete: %" PRIu64 " of %" PRIu64
@@ -415,7 +409,10 @@ static void finish_descriptor(struct export_job *j, const char *placed)
 
 static void export_end(struct export_job *j)
 {
+	if (j->call.writer)
+		writer_finish(j->call.writer, &j->out);
 	regfile_fini(&j->file);
+	event_reader_fini(&j->events);
 	free(j->pieces);
 	j->pieces = NULL;
 	j->done(j);
@@ -465,7 +462,8 @@ void export_start(struct client *cl, struct export_job *j)
 	rq.force_hard_link = j->mode == EXPORT_HARD_LINK;
 	rq.digest = (char *)j->digest;
 	rq.overwrite = j->overwrite;
-	j->call = (struct call){.on_message = on_event, .on_done = export_done};
+	j->events = (struct event_reader){0};
+	j->call = (struct call){.on_part = on_part, .on_done = export_done};
 	if (j->is_sink) {
 		j->file.fd = fcntl(j->sink, F_DUPFD_CLOEXEC, 3);
 		r = j->file.fd < 0 ? -errno : 0;
@@ -476,7 +474,10 @@ void export_start(struct client *cl, struct export_job *j)
 		export_end(j);
 		return;
 	}
-	if (path)
+	j->out = (struct writer_file){.fd = j->file.fd};
+	if (j->mode == EXPORT_CONTENT)
+		j->call.writer = client_writer(cl);
+	if (path && (j->mode != EXPORT_CONTENT || j->call.writer))
 		r = call_start(cl, &j->call, METHOD_LOCAL_DOWNLOAD, &rq.base, &meta,
 			with_fd ? 1 : 0, &j->file.fd, with_fd ? 1 : 0, j->timeout_ns);
 	else

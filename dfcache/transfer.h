@@ -12,8 +12,10 @@
 
 #include "common/regfile.h"
 #include "dfcache/client.h"
+#include "dfcache/event.h"
 #include "dfcache/progress.h"
 #include "dfcache/report.h"
+#include "dfcache/writer.h"
 
 #define TASK_ID_MAX 128 /* longer ones of a daemon are refused */
 
@@ -65,7 +67,13 @@ struct export_job {
 	/* private */
 	struct call call;
 	struct regfile_new file;
+	struct event_reader events;
+	struct writer_file out;
 	bool has_length;
+	/* of the piece whose content is arriving */
+	uint32_t number, crc32;
+	uint64_t content_at;
+	bool is_new; /* not one that came before */
 	uint64_t received; /* bytes of content written, each piece once */
 	uint8_t *pieces; /* bits of the pieces written */
 	uint64_t n_piece_bits;

@@ -15,6 +15,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include "common/buf.h"
@@ -39,6 +40,9 @@
 #include "p2p/tasks.h"
 
 #define QUEUE_BYTES (256u << 10) /* of events without content */
+/* Content is read and sent in chunks: one is on its way while the next is read. Twice this is what a
+ * reader that stands still holds. */
+#define CHUNK_BYTES (512u << 10)
 #define SECOND      UINT64_C(1000000000)
 
 struct exports {
@@ -81,10 +85,12 @@ struct export
 	uint32_t n_sent, next;
 	uint64_t bytes_local;
 	struct loop_op read;
-	uint8_t *message; /* being read into */
-	size_t message_len, content_at;
-	uint32_t reading;
-	size_t charged; /* of content_bytes */
+	uint8_t *chunk; /* being read into */
+	size_t chunk_len;
+	uint64_t content_pos, content_left; /* of the piece being sent */
+	size_t message_len; /* of that piece's event */
+	/* of content_bytes: read or queued; and gone from the queue, but perhaps not to the socket */
+	size_t charged, charged_before;
 	struct place *place;
 	enum place_how how;
 	bool want_link, is_linked;
@@ -97,18 +103,31 @@ static void open_output(struct export *e);
 
 /* ---- ending -------------------------------------------------------------------------------- */
 
-static void uncharge(struct export *e)
+static bool has_room(const struct exports *es, size_t n)
 {
-	struct exports *es = e->es;
-	struct list *n;
+	return !es->content_bytes || es->content_bytes + n <= es->c.content_bytes;
+}
 
-	if (!e->charged)
-		return;
-	es->content_bytes -= e->charged;
+static void discharge(struct exports *es, size_t n)
+{
+	es->content_bytes -= n;
+	while (n && !list_empty(&es->waiters) && has_room(es, CHUNK_BYTES))
+		stream(list_entry(list_pop(&es->waiters), struct export, waiter));
+}
+
+/* drained - the queue is empty. Is all sent, no chunk is left; else those that were queued the last
+ * time are gone, because rpc frames only when all that it framed before is sent. */
+static void drained(struct export *e)
+{
+	size_t n = e->charged_before;
+
+	e->charged_before = e->charged;
 	e->charged = 0;
-	n = list_pop(&es->waiters);
-	if (n)
-		stream(list_entry(n, struct export, waiter));
+	if (rpc_call_is_sent(e->call)) {
+		n += e->charged_before;
+		e->charged_before = 0;
+	}
+	discharge(e->es, n);
 }
 
 static void release(struct export *e)
@@ -144,7 +163,8 @@ static void settle(struct export *e)
 	e->es->n_running--;
 	task_unref(e->task);
 	foreign_close(e->es->c.foreign, e->uid, e->out_fd);
-	free(e->message);
+	free(e->chunk);
+	discharge(e->es, e->charged + e->charged_before);
 	free(e->sent);
 	free(e->local);
 	free(e->tag);
@@ -336,11 +356,9 @@ static void add_field(struct buf *b, unsigned number, uint64_t len)
 	buf_add(b, v, n);
 }
 
-/* piece_event - DownloadPersistentCacheTaskResponse around piece @number. With content: room for it
- * is left at its end (*content_at), so that the file is read to where the message is sent from; the
- * content is then the last field of the innermost message. */
-static uint8_t *piece_event(
-	struct export *e, uint32_t number, bool with_content, size_t *len, size_t *content_at)
+/* piece_event - DownloadPersistentCacheTaskResponse around piece @number. With content: all but the
+ * content, which is the last field of the innermost message, and so the end of the whole. */
+static uint8_t *piece_event(struct export *e, uint32_t number, bool with_content, size_t *len)
 {
 	struct task *t = e->task;
 	Common__V2__Piece p = COMMON__V2__PIECE__INIT;
@@ -389,10 +407,7 @@ static uint8_t *piece_event(
 	add_field(&out, 5, head_len + piece_len);
 	buf_add(&out, head, head_len);
 	buf_add(&out, piece.data, piece.len);
-	*content_at = out.len;
-	*len = out.len + (with_content ? size : 0);
-	if (with_content)
-		buf_reserve(&out, size);
+	*len = out.len;
 	if (!buf_ok(&out) || !buf_ok(&piece)) {
 		buf_fini(&out);
 		return NULL;
@@ -400,49 +415,51 @@ static uint8_t *piece_event(
 	return out.data;
 }
 
-static int read_content(void *arg)
+static int read_chunk(void *arg)
 {
 	struct export *e = arg;
-	size_t n = e->message_len - e->content_at;
-	ssize_t got = fd_pread_full(e->task->read_fd, e->message + e->content_at, n,
-		piece_offset(e->reading, e->task->piece_length));
+	ssize_t got = fd_pread_full(e->task->read_fd, e->chunk, e->chunk_len, e->content_pos);
 
 	if (got < 0)
 		return (int)got;
-	return (size_t)got == n ? 0 : -ENODATA;
+	return (size_t)got == e->chunk_len ? 0 : -ENODATA;
 }
 
-static void on_content(struct loop_op *op, int res)
+/* send_chunk - what was read; false: it is over */
+static bool send_chunk(struct export *e)
+{
+	uint8_t *p = e->chunk;
+
+	e->chunk = NULL;
+	e->content_pos += e->chunk_len;
+	e->content_left -= e->chunk_len;
+	if (rpc_call_send_part(e->call, p, e->chunk_len, e->message_len) == 0)
+		return true;
+	end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+	return false;
+}
+
+static void on_chunk(struct loop_op *op, int res)
 {
 	struct export *e = container_of(op, struct export, read);
-	uint8_t *message = e->message;
-	int r;
 
-	e->message = NULL;
-	if (e->state == OVER || res < 0) {
-		free(message);
-		uncharge(e);
-		if (e->state == OVER)
-			settle(e);
-		else
-			end(e, status_from_errno(-res), "piece %" PRIu32 " cannot be read: %s",
-				e->reading, strerror(-res));
-		return;
+	if (e->state == OVER) {
+		settle(e);
+	} else if (res < 0) {
+		end(e, status_from_errno(-res),
+			"the content at byte %" PRIu64 " cannot be read: %s", e->content_pos,
+			strerror(-res));
+	} else if (send_chunk(e)) {
+		stream(e);
 	}
-	r = rpc_call_send_owned(e->call, message, e->message_len);
-	if (r < 0) {
-		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
-		return;
-	}
-	stream(e);
 }
 
-/* is there room in memory for the content of one more piece? Else: in the queue for it. */
+/* is there room in memory for the content of one more chunk? Else: in the queue for it. */
 static bool charge(struct export *e, size_t n)
 {
 	struct exports *es = e->es;
 
-	if (es->content_bytes && es->content_bytes + n > es->c.content_bytes) {
+	if (!has_room(es, n)) {
 		if (!list_is_linked(&e->waiter))
 			list_push(&es->waiters, &e->waiter);
 		return false;
@@ -450,6 +467,28 @@ static bool charge(struct export *e, size_t n)
 	es->content_bytes += n;
 	e->charged += n;
 	return true;
+}
+
+/* next_chunk - of the piece being sent; true: it is queued. From the page cache at once, else read by
+ * the pool, and on_chunk() goes on. */
+static bool next_chunk(struct export *e)
+{
+	struct iovec iov;
+
+	e->chunk_len = e->content_left < CHUNK_BYTES ? (size_t)e->content_left : CHUNK_BYTES;
+	if (!charge(e, e->chunk_len))
+		return false;
+	e->chunk = rpc_call_block(e->call, e->chunk_len);
+	if (!e->chunk) {
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return false;
+	}
+	iov = (struct iovec){e->chunk, e->chunk_len};
+	if (preadv2(e->task->read_fd, &iov, 1, (off_t)e->content_pos, RWF_NOWAIT) ==
+		(ssize_t)e->chunk_len)
+		return send_chunk(e);
+	loop_work(e->es->c.loop, &e->read, read_chunk, e);
+	return false;
 }
 
 /* the next piece that is here and was not sent, in number order from the last one; n_pieces: none */
@@ -466,51 +505,52 @@ static uint32_t next_piece(struct export *e)
 	return t->n_pieces;
 }
 
+/* next_event - of a piece that is here and was not told yet; false: there is none, or no memory */
+static bool next_event(struct export *e)
+{
+	uint32_t number = next_piece(e);
+	size_t len;
+	uint8_t *m;
+	int r;
+
+	if (number >= e->task->n_pieces)
+		return false;
+	m = piece_event(e, number, e->need_content, &len);
+	e->sent[number / 64] |= 1ull << (number % 64);
+	e->n_sent++;
+	if (m && e->need_content) {
+		e->content_pos = piece_offset(number, e->task->piece_length);
+		e->content_left = task_piece_size(e->task, number);
+		e->message_len = len + e->content_left;
+		r = rpc_call_send_part(e->call, m, len, e->message_len);
+	} else {
+		r = m ? rpc_call_send_owned(e->call, m, len) : -ENOMEM;
+	}
+	if (r < 0)
+		end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
+	return r == 0;
+}
+
 /* stream - send what can be sent; when all was and the whole is here, go on */
 static void stream(struct export *e)
 {
-	uint32_t number;
-	size_t len, at;
-	uint8_t *m;
-
-	if (e->state != STREAMING || !e->call || loop_op_is_active(&e->read) ||
-		list_is_linked(&e->waiter))
+	if (e->state != STREAMING || !e->call || loop_op_is_active(&e->read))
 		return;
 	if (!rpc_call_queued(e->call))
-		uncharge(e);
-	while (e->n_sent < e->task->n_present) {
-		if (rpc_call_queued(e->call) > (e->need_content ? 0 : QUEUE_BYTES))
+		drained(e);
+	if (list_is_linked(&e->waiter))
+		return;
+	while (e->content_left || e->n_sent < e->task->n_present) {
+		if (rpc_call_queued(e->call) > QUEUE_BYTES)
 			return; /* export_drained() comes back */
-		number = next_piece(e);
-		if (number >= e->task->n_pieces)
+		if (!(e->content_left ? next_chunk(e) : next_event(e)))
 			break;
-		if (e->need_content && !charge(e, task_piece_size(e->task, number)))
-			return;
-		m = piece_event(e, number, e->need_content, &len, &at);
-		if (!m) {
-			end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
-			return;
-		}
-		e->sent[number / 64] |= 1ull << (number % 64);
-		e->n_sent++;
-		if (e->need_content) {
-			e->message = m;
-			e->message_len = len;
-			e->content_at = at;
-			e->reading = number;
-			loop_work(e->es->c.loop, &e->read, read_content, e);
-			return;
-		}
-		if (rpc_call_send_owned(e->call, m, len) < 0) {
-			end(e, RPC_RESOURCE_EXHAUSTED, "out of memory");
-			return;
-		}
 	}
-	if (!e->is_whole || e->n_sent < e->task->n_pieces)
+	if (e->state != STREAMING || e->content_left || !e->is_whole ||
+		e->n_sent < e->task->n_pieces)
 		return;
 	if (e->need_content && rpc_call_queued(e->call))
 		return; /* the last content is on its way */
-	uncharge(e);
 	place(e);
 }
 
@@ -798,7 +838,7 @@ void export_request(
 	e->out_fd = -1;
 	e->uid = rpc_call_peer(call)->is_unix ? rpc_call_peer(call)->uid : 0;
 	e->began = loop_now(es->c.loop);
-	loop_op_init(&e->read, on_content);
+	loop_op_init(&e->read, on_chunk);
 	list_init(&e->waiter);
 	list_init(&e->link);
 	list_push(&es->all, &e->link);
@@ -825,8 +865,6 @@ void export_ended(struct rpc_call *call)
 	if (!e)
 		return;
 	e->call = NULL;
-	if (!loop_op_is_active(&e->read))
-		uncharge(e);
 	if (e->state == OVER)
 		settle(e);
 	else

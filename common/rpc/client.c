@@ -46,6 +46,8 @@ struct rpc_channel {
 	struct rpc_limits limits;
 	struct mem mem;
 	uint8_t *scratch;
+	uint8_t *(*read_buffer)(void *arg, size_t *len);
+	void *read_arg;
 	union {
 		struct sockaddr any;
 		struct sockaddr_un un;
@@ -139,6 +141,13 @@ static void on_message(struct h2_stream *s, const uint8_t *p, size_t n)
 		r->h.on_message(r, r->arg, p, n);
 }
 
+static void on_part(struct h2_stream *s, const uint8_t *p, size_t n, size_t total, size_t at)
+{
+	struct rpc_request *r = request_of(s);
+
+	r->h.on_part(r, r->arg, p, n, total, at);
+}
+
 static void on_drain(struct h2_stream *s)
 {
 	struct rpc_request *r = request_of(s);
@@ -198,6 +207,7 @@ static void release(struct h2_stream *s)
 
 static const struct h2_events events = {
 	.on_message = on_message,
+	.on_part = on_part,
 	.on_drain = on_drain,
 	.on_end = on_end,
 	.release = release,
@@ -255,6 +265,7 @@ struct rpc_request *rpc_request_start(struct rpc_channel *c, const char *path,
 	}
 	h2_stream_init(&r->s, &c->mem);
 	r->s.max_message_bytes = c->limits.max_message_bytes;
+	r->s.takes_parts = h->on_part != NULL;
 	r->channel = c;
 	r->h = *h;
 	r->arg = arg;
@@ -407,6 +418,9 @@ static void begin_connection(struct rpc_channel *c)
 	conn_init(&cc->c, c->loop, c->connect_fd);
 	cc->c.is_unix = c->addr.any.sa_family == AF_UNIX;
 	cc->c.scratch = c->scratch;
+	cc->c.scratch_len = CONN_READ_BYTES;
+	cc->c.next_scratch = c->read_buffer;
+	cc->c.scratch_arg = c->read_arg;
 	cc->c.send_fds = c->fds;
 	cc->c.n_send_fds = c->n_fds;
 	cc->c.on_gone = on_gone;
@@ -644,6 +658,8 @@ static int channel_new(struct rpc_channel **out, struct loop *l, const struct so
 	c->connect_timeout_ns =
 		o && o->connect_timeout_ns ? o->connect_timeout_ns : CONNECT_TIMEOUT_NS;
 	c->no_backoff = o && o->no_backoff;
+	c->read_buffer = o ? o->read_buffer : NULL;
+	c->read_arg = o ? o->read_arg : NULL;
 	memcpy(&c->addr, sa, len);
 	c->addr_len = len;
 	c->connect_fd = -1;

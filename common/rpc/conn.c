@@ -356,7 +356,7 @@ static ssize_t receive(struct conn *c, bool *is_refused)
 		char buf[CMSG_SPACE(sizeof(int) * SCM_MAX)];
 		struct cmsghdr align;
 	} ctl;
-	struct iovec iov = {.iov_base = c->scratch, .iov_len = CONN_READ_BYTES};
+	struct iovec iov = {.iov_base = c->scratch, .iov_len = c->scratch_len};
 	struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1};
 	ssize_t r;
 
@@ -366,7 +366,7 @@ static ssize_t receive(struct conn *c, bool *is_refused)
 		return r < 0 ? -1 : r;
 	}
 	if (!c->is_unix)
-		return recv(c->fd, c->scratch, CONN_READ_BYTES, MSG_DONTWAIT);
+		return recv(c->fd, c->scratch, c->scratch_len, MSG_DONTWAIT);
 	m.msg_control = ctl.buf;
 	m.msg_controllen = sizeof(ctl.buf);
 	r = recvmsg(c->fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -379,7 +379,11 @@ static void read_some(struct conn *c)
 {
 	for (int i = 0; i < READS_PER_TURN; i++) {
 		bool is_refused = false;
-		ssize_t r = receive(c, &is_refused);
+		ssize_t r;
+
+		if (c->next_scratch)
+			c->scratch = c->next_scratch(c->scratch_arg, &c->scratch_len);
+		r = receive(c, &is_refused);
 
 		if (is_refused) {
 			lost(c, "the peer sent more descriptors than allowed", 0);
@@ -411,7 +415,7 @@ static void read_some(struct conn *c)
 			if (h2_is_dead(c->h2) || c->is_closing)
 				return;
 		}
-		if ((size_t)r < CONN_READ_BYTES)
+		if ((size_t)r < c->scratch_len)
 			return;
 	}
 }

@@ -21,7 +21,11 @@ struct conn {
 	int fd; /* owned */
 	struct tls *tls; /* owned; NULL: plaintext */
 	bool is_unix;
-	uint8_t *scratch; /* CONN_READ_BYTES, borrowed, shared */
+	uint8_t *scratch; /* borrowed, shared: what is read goes through it */
+	size_t scratch_len;
+	/* where the next read goes instead, if not NULL (struct rpc_channel_options) */
+	uint8_t *(*next_scratch)(void *arg, size_t *len);
+	void *scratch_arg;
 	const int *send_fds; /* borrowed: go with the first bytes */
 	size_t n_send_fds;
 	/* owned: received and not taken (-1 = taken), then those that were too many. Closed on a

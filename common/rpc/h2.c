@@ -99,6 +99,7 @@ int h2_new(struct h2 **out, bool is_server, const struct rpc_limits *l, struct m
 	h->leave_by = UINT64_MAX;
 	list_init(&h->streams);
 	list_init(&h->events);
+	list_init(&h->staged);
 	r = h2_session_new(h);
 	if (r) {
 		nghttp2_session_del(h->session);
@@ -287,7 +288,11 @@ int h2_stage_msg(struct h2 *h, struct h2_msg *m, const uint8_t *p, size_t n)
 
 static void pull(struct h2 *h)
 {
+	struct list *e;
+
 	drop_output(h);
+	while ((e = list_pop(&h->staged)))
+		h2_stream_on_sent(list_entry(e, struct h2_stream, staged));
 	while (h->queued < H2_PULL_BYTES) {
 		const uint8_t *p;
 		ssize_t n = nghttp2_session_mem_send(h->session, &p);
@@ -434,6 +439,7 @@ static void forget(struct h2 *h, struct h2_stream *s)
 	heap_remove(&h->timers, &s->timer);
 	list_del(&s->link);
 	list_del(&s->event);
+	list_del(&s->staged);
 	h->n_streams--;
 	h->out_bytes -= s->out_bytes;
 	h->in_bytes -= s->in_cap;

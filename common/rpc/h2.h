@@ -28,8 +28,11 @@
 
 struct nghttp2_session;
 
-#define H2_STREAM_WINDOW     (512 << 10)
-#define H2_CONNECTION_WINDOW (4 << 20)
+/* What a peer may send unasked. A client asked for what it gets, so that its server need not stop and wait. */
+#define H2_SERVER_STREAM     (512 << 10)
+#define H2_SERVER_CONNECTION (4 << 20)
+#define H2_CLIENT_STREAM     (4 << 20)
+#define H2_CLIENT_CONNECTION (8 << 20)
 #define H2_MAX_FRAME         (256 << 10) /* that we accept */
 #define H2_MAX_FRAME_OUT     (1 << 20) /* that we send where the peer accepts it */
 #define H2_MAX_FIELDS        (16 << 10) /* bytes of one header block, counted as RFC 9113 10.5.1 does */
@@ -48,7 +51,8 @@ struct h2_events {
 	bool (*on_request)(struct h2_stream *s);
 	void (*on_message)(struct h2_stream *s, const uint8_t *p, size_t n);
 	void (*on_half_close)(struct h2_stream *s); /* server, client streams only */
-	void (*on_drain)(struct h2_stream *s);
+	void (*on_drain)(
+		struct h2_stream *s); /* the queue is empty; and once more when it is sent */
 	/* Once per stream: nothing more will happen to it. Client: status and message are set.
 	 * Server: is_finished tells whether h2_stream_finish() was called in time. Not called
 	 * on a server for a call of which the owner never heard (no on_message, no half-close). */
@@ -57,6 +61,9 @@ struct h2_events {
 	void (*release)(struct h2_stream *s);
 	/* there is output or an event: run h2_output() and h2_process() soon. May come at any time. */
 	void (*wake)(void *arg);
+	/* instead of on_message where takes_parts: @n bytes from @at of a message of @total; at
+	 * least one call for each message, the last one has at + n == total */
+	void (*on_part)(struct h2_stream *s, const uint8_t *p, size_t n, size_t total, size_t at);
 };
 
 enum h2_end { /* why a client's stream ended */
@@ -71,7 +78,7 @@ enum h2_end { /* why a client's stream ended */
 struct h2_stream {
 	/* set by the owner on_request (server) or before h2_open() (client) */
 	size_t max_message_bytes;
-	bool is_client_stream;
+	bool is_client_stream, takes_parts;
 	/* to be read by the owner */
 	int status;
 	char *message; /* owned; NULL = none */
@@ -90,7 +97,9 @@ struct h2_stream {
 	bool has_end, has_drain, is_told, is_closed;
 	/* outgoing */
 	struct list out, sent;
+	struct list staged; /* in h2.staged while the socket has not taken what was framed last */
 	size_t out_off, out_bytes, sent_bytes;
+	size_t out_left; /* of the message begun by h2_stream_send_part() */
 	bool has_headers, is_deferred, is_trailing;
 	struct buf trailers; /* "key\0value\0" … */
 	size_t n_trailers;
@@ -151,7 +160,12 @@ void h2_stream_rewind(struct h2_stream *s);
 /* h2_stream_send - queue one message. @p is copied, or, @owned, consumed in every case (malloc'd).
  * 0, -ENOMEM (or over the limits), -ECANCELED (over or finished) */
 int h2_stream_send(struct h2_stream *s, void *p, size_t n, bool owned);
-size_t h2_stream_queued(const struct h2_stream *s);
+/* h2_stream_send_part - the same for @n bytes of a message of @total, @p consumed in every case: the
+ * first of a message when none is unfinished, else the next. -EINVAL: more than @total. */
+int h2_stream_send_part(struct h2_stream *s, void *p, size_t n, size_t total);
+size_t h2_stream_queued(const struct h2_stream *s); /* bytes not yet framed */
+bool h2_stream_is_sent(
+	const struct h2_stream *s); /* nothing is queued, and the socket took it all */
 /* h2_stream_send_headers - server: answer headers now instead of with the first message */
 int h2_stream_send_headers(struct h2_stream *s);
 int h2_stream_add_trailer(struct h2_stream *s, const char *key, const char *value);

@@ -247,6 +247,20 @@ static bool begin_message(struct h2_stream *s)
 	return true;
 }
 
+/* hand_on - as much as is here of a message that the owner takes in parts; returns how much */
+static size_t hand_on(struct h2_stream *s, const uint8_t *p, size_t n)
+{
+	size_t total = s->in_want, at = s->in_len;
+
+	n = n < total - at ? n : total - at;
+	s->in_len += n;
+	if (s->in_len == total)
+		s->n_prefix = s->in_want = s->in_len = 0;
+	s->is_known = true;
+	s->h2->ev.on_part(s, p, n, total, at);
+	return n;
+}
+
 /* append - more bytes of a message that did not come whole */
 static bool append(struct h2_stream *s, const uint8_t *p, size_t n)
 {
@@ -292,6 +306,12 @@ void h2_stream_on_data(struct h2_stream *s, const uint8_t *p, size_t n)
 				continue;
 			if (!begin_message(s))
 				return;
+		}
+		if (s->takes_parts) {
+			k = hand_on(s, p, n);
+			p += k;
+			n -= k;
+			continue;
 		}
 		k = s->in_want - s->in_len;
 		if (!is_holding && !s->in_len && n >= k) {

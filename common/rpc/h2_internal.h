@@ -25,9 +25,9 @@ struct h2_msg {
 	unsigned refs; /* the list it is on, and each piece of output */
 	size_t len, cap; /* payload bytes; cap: as charged */
 	struct mem *mem;
-	bool is_owned; /* @p came from malloc, not from @mem */
 	uint8_t *p;
-	uint8_t prefix[5]; /* gRPC: compressed flag, length */
+	uint8_t n_prefix,
+		prefix[5]; /* gRPC: compressed flag, length; none where a message goes on */
 };
 
 /* one piece of output: bytes of a message, or (msg NULL) of the staging buffer */
@@ -46,7 +46,7 @@ struct h2 {
 	void *arg;
 	uint64_t now;
 
-	struct list streams, events;
+	struct list streams, events, staged;
 	size_t n_streams;
 	struct heap timers;
 
@@ -98,5 +98,6 @@ void h2_stream_fail(struct h2_stream *s, int status, const char *fmt, ...)
 ssize_t h2_stream_read(nghttp2_session *session, int32_t id, uint8_t *buf, size_t length,
 	uint32_t *flags, nghttp2_data_source *source, void *arg);
 int h2_stream_emit(struct h2_stream *s, size_t n);
+void h2_stream_on_sent(struct h2_stream *s); /* what was framed is with the socket */
 
 #endif

@@ -14,7 +14,9 @@
 
 /* ---- messages ------------------------------------------------------------------------------ */
 
-static struct h2_msg *msg_new(struct mem *mem, void *p, size_t n, bool is_owned)
+/* msg_new - @n bytes of a message of @total, the first ones if it @begins */
+static struct h2_msg *msg_new(
+	struct mem *mem, void *p, size_t n, bool is_owned, size_t total, bool begins)
 {
 	struct h2_msg *m = calloc(1, sizeof(*m));
 
@@ -23,7 +25,6 @@ static struct h2_msg *msg_new(struct mem *mem, void *p, size_t n, bool is_owned)
 	m->mem = mem;
 	m->refs = 1;
 	m->len = n;
-	m->is_owned = is_owned;
 	if (is_owned) {
 		if (!mem_charge(mem, n))
 			goto fail;
@@ -36,10 +37,11 @@ static struct h2_msg *msg_new(struct mem *mem, void *p, size_t n, bool is_owned)
 		if (n)
 			memcpy(m->p, p, n);
 	}
-	m->prefix[1] = (uint8_t)(n >> 24);
-	m->prefix[2] = (uint8_t)(n >> 16);
-	m->prefix[3] = (uint8_t)(n >> 8);
-	m->prefix[4] = (uint8_t)n;
+	m->n_prefix = begins ? 5 : 0;
+	m->prefix[1] = (uint8_t)(total >> 24);
+	m->prefix[2] = (uint8_t)(total >> 16);
+	m->prefix[3] = (uint8_t)(total >> 8);
+	m->prefix[4] = (uint8_t)total;
 	return m;
 fail:
 	free(m);
@@ -52,12 +54,7 @@ void h2_msg_unref(struct h2_msg *m)
 {
 	if (--m->refs)
 		return;
-	if (m->is_owned) {
-		mem_discharge(m->mem, m->cap);
-		free(m->p);
-	} else {
-		mem_put(m->mem, m->p, m->cap);
-	}
+	mem_put(m->mem, m->p, m->cap);
 	free(m);
 }
 
@@ -112,13 +109,13 @@ int h2_stream_send_headers(struct h2_stream *s)
 	return 0;
 }
 
-int h2_stream_send(struct h2_stream *s, void *p, size_t n, bool owned)
+static int queue(struct h2_stream *s, void *p, size_t n, bool owned, size_t total, bool begins)
 {
 	struct h2 *h = s->h2;
 	bool is_server = h && h->is_server;
 	struct h2_msg *m;
 
-	if (s->is_over || s->is_finished || n > UINT32_MAX ||
+	if (s->is_over || s->is_finished || total > UINT32_MAX ||
 		(is_server && (n > h->limits.max_buffered_bytes ||
 				      h->out_bytes > h->limits.max_buffered_bytes - n))) {
 		if (owned)
@@ -130,20 +127,50 @@ int h2_stream_send(struct h2_stream *s, void *p, size_t n, bool owned)
 			free(p);
 		return -ENOMEM;
 	}
-	m = msg_new(s->mem, p, n, owned);
+	m = msg_new(s->mem, p, n, owned, total, begins);
 	if (!m)
 		return -ENOMEM;
 	list_push(&s->out, &m->link);
-	s->out_bytes += 5 + n;
+	s->out_bytes += m->n_prefix + n;
 	if (h)
-		h->out_bytes += 5 + n;
+		h->out_bytes += m->n_prefix + n;
 	resume(s);
 	return 0;
+}
+
+int h2_stream_send(struct h2_stream *s, void *p, size_t n, bool owned)
+{
+	if (!s->out_left)
+		return queue(s, p, n, owned, n, true);
+	if (owned)
+		free(p);
+	return -EINVAL;
+}
+
+int h2_stream_send_part(struct h2_stream *s, void *p, size_t n, size_t total)
+{
+	bool begins = !s->out_left;
+	size_t left = begins ? total : s->out_left;
+	int r;
+
+	if (n > left) {
+		free(p);
+		return -EINVAL;
+	}
+	r = queue(s, p, n, true, total, begins);
+	if (r == 0)
+		s->out_left = left - n;
+	return r;
 }
 
 size_t h2_stream_queued(const struct h2_stream *s)
 {
 	return s->out_bytes;
+}
+
+bool h2_stream_is_sent(const struct h2_stream *s)
+{
+	return !s->out_bytes && !list_is_linked(&s->staged);
 }
 
 bool h2_is_header_text(const char *key, const char *value)
@@ -247,6 +274,10 @@ void h2_stream_finish(struct h2_stream *s, int status, const char *message)
 	if (s->is_over)
 		return;
 	s->is_finished = true;
+	if (s->out_left && status == RPC_OK) {
+		status = RPC_INTERNAL;
+		message = "the answer ends within a message";
+	}
 	conclude(s, status, message);
 }
 
@@ -315,6 +346,14 @@ static void pulled(struct h2_stream *s, struct h2_msg *m)
 	h2_msg_unref(m);
 }
 
+static void tell_drained(struct h2_stream *s)
+{
+	if (s->out_bytes || s->has_drain || s->is_over)
+		return;
+	s->has_drain = true;
+	h2_event(s);
+}
+
 /* h2_stream_emit - stage the next @n bytes of what is queued (nghttp2 asked for them) */
 int h2_stream_emit(struct h2_stream *s, size_t n)
 {
@@ -325,24 +364,28 @@ int h2_stream_emit(struct h2_stream *s, size_t n)
 		size_t k;
 		int r;
 
-		if (s->out_off < 5) {
-			k = 5 - s->out_off < n ? 5 - s->out_off : n;
+		if (s->out_off < m->n_prefix) {
+			k = m->n_prefix - s->out_off < n ? m->n_prefix - s->out_off : n;
 			r = h2_stage(s->h2, m->prefix + s->out_off, k);
 		} else {
-			k = 5 + m->len - s->out_off;
+			k = m->n_prefix + m->len - s->out_off;
 			k = k < n ? k : n;
-			r = h2_stage_msg(s->h2, m, m->p + (s->out_off - 5), k);
+			r = h2_stage_msg(s->h2, m, m->p + (s->out_off - m->n_prefix), k);
 		}
 		if (r)
 			return r;
 		s->out_off += k;
 		n -= k;
-		if (s->out_off == 5 + m->len)
+		if (s->out_off == m->n_prefix + m->len)
 			pulled(s, m);
 	}
-	if (!s->out_bytes && !s->has_drain && !s->is_over) {
-		s->has_drain = true;
-		h2_event(s);
-	}
+	if (!list_is_linked(&s->staged))
+		list_push(&s->h2->staged, &s->staged);
+	tell_drained(s);
 	return 0;
+}
+
+void h2_stream_on_sent(struct h2_stream *s)
+{
+	tell_drained(s);
 }

@@ -242,13 +242,15 @@ static int send_data(nghttp2_session *session, nghttp2_frame *frame, const uint8
 static int submit_settings(struct h2 *h)
 {
 	nghttp2_settings_entry iv[8];
+	uint32_t window = h->is_server ? H2_SERVER_STREAM : H2_CLIENT_STREAM;
+	int32_t all = h->is_server ? H2_SERVER_CONNECTION : H2_CLIENT_CONNECTION;
 	size_t n = 0;
 
 	iv[n++] = (nghttp2_settings_entry){
 		NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, h->is_server ? h->limits.max_calls : 0};
 	if (!h->is_server)
 		iv[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_ENABLE_PUSH, 0};
-	iv[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, H2_STREAM_WINDOW};
+	iv[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, window};
 	iv[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_FRAME_SIZE, H2_MAX_FRAME};
 	iv[n++] = (nghttp2_settings_entry){NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, H2_MAX_FIELDS};
 #if NGHTTP2_VERSION_NUM >= 0x013000
@@ -256,7 +258,7 @@ static int submit_settings(struct h2 *h)
 #endif
 	return nghttp2_submit_settings(h->session, NGHTTP2_FLAG_NONE, iv, n) ||
 			       nghttp2_session_set_local_window_size(
-				       h->session, NGHTTP2_FLAG_NONE, 0, H2_CONNECTION_WINDOW)
+				       h->session, NGHTTP2_FLAG_NONE, 0, all)
 		       ? -ENOMEM
 		       : 0;
 }

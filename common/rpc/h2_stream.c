@@ -13,6 +13,7 @@ void h2_stream_init(struct h2_stream *s, struct mem *m)
 	*s = (struct h2_stream){.mem = m, .deadline = UINT64_MAX};
 	list_init(&s->out);
 	list_init(&s->sent);
+	list_init(&s->staged);
 }
 
 void h2_stream_fini(struct h2_stream *s)
@@ -90,13 +91,14 @@ void h2_stream_rewind(struct h2_stream *s)
 		list_push_front(&s->out, it);
 	}
 	list_for_each (m, &s->out)
-		bytes += 5 + list_entry(m, struct h2_msg, link)->len;
+		bytes += list_entry(m, struct h2_msg, link)->n_prefix +
+			 list_entry(m, struct h2_msg, link)->len;
 	s->out_bytes = bytes;
 	s->out_off = s->sent_bytes = 0;
 	s->fields.len = s->fields_bytes = 0;
 	s->http_status = 0;
 	s->n_prefix = s->n_messages = 0;
-	s->in_want = 0;
+	s->in_want = s->in_len = 0;
 	s->end = H2_END_NONE;
 	s->status = 0;
 	free(s->message);
@@ -160,7 +162,7 @@ void h2_stream_expire(struct h2_stream *s)
 {
 	if (s->is_closed)
 		return;
-	if (s->is_request_done && !s->out_bytes && !s->is_finished)
+	if (s->is_request_done && !s->out_bytes && !s->out_left && !s->is_finished)
 		h2_stream_fail(s, RPC_DEADLINE_EXCEEDED, "deadline exceeded");
 	else
 		h2_reset(s, NGHTTP2_CANCEL); /* a message is half sent: a status cannot follow it */

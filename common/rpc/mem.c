@@ -114,6 +114,21 @@ void mem_put(struct mem *m, void *p, size_t cap)
 	free(p);
 }
 
+void *mem_block(struct mem *m, size_t n)
+{
+	for (size_t i = 0; i < MEM_KEEP_N; i++) {
+		struct mem_block *k = &m->kept[i];
+		void *p = k->p;
+
+		if (!p || k->cap != n)
+			continue;
+		*k = (struct mem_block){0};
+		m->kept_bytes -= n;
+		return p;
+	}
+	return malloc(n);
+}
+
 void mem_trim(struct mem *m)
 {
 	if (!m->kept_bytes)

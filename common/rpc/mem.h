@@ -34,7 +34,10 @@ void *mem_get(struct mem *m, size_t n, size_t *cap);
 /* mem_grow - @p of *cap bytes (NULL, 0 at first), content kept, becomes at least @n bytes and at
  * most @most unless a kept block is larger; NULL: over the ceiling, @p is unchanged */
 void *mem_grow(struct mem *m, void *p, size_t *cap, size_t n, size_t most);
+/* mem_put - also what came from malloc and was charged by mem_charge() */
 void mem_put(struct mem *m, void *p, size_t cap);
+/* mem_block - exactly @n bytes, a kept block if one fits; not charged, free() takes it */
+void *mem_block(struct mem *m, size_t n);
 /* mem_charge - count @n bytes that were allocated elsewhere; false over the ceiling */
 bool mem_charge(struct mem *m, size_t n);
 void mem_discharge(struct mem *m, size_t n);

@@ -75,7 +75,8 @@ struct rpc_method {
 	void (*on_message)(struct rpc_call *call, void *service, const uint8_t *p, size_t n);
 	/* on_half_close - the client sends no more (client streams only; may be NULL) */
 	void (*on_half_close)(struct rpc_call *call, void *service);
-	/* on_drain - what was queued by rpc_call_send() has left (may be NULL) */
+	/* on_drain - what was queued by rpc_call_send() has left the queue, and once more when the
+	 * socket has it (may be NULL) */
 	void (*on_drain)(struct rpc_call *call, void *service);
 	/* on_end - exactly once for each call that on_message or on_half_close has seen: answered,
 	 * cancelled, deadline, or the connection died. After it the call is gone. @finished:
@@ -134,10 +135,19 @@ void *rpc_call_data(const struct rpc_call *c);
 int rpc_call_send(struct rpc_call *c, const void *p, size_t n);
 /* rpc_call_send_owned - same without a copy: @p is malloc'd and consumed in every case */
 int rpc_call_send_owned(struct rpc_call *c, void *p, size_t n);
+/* rpc_call_send_part - a message of @total bytes piece by piece: @n bytes, malloc'd and consumed in
+ * every case. The first call of a message tells its length; until it is complete nothing else may be
+ * sent. -EINVAL: more than its length. */
+int rpc_call_send_part(struct rpc_call *c, void *p, size_t n, size_t total);
+/* rpc_call_block - @n bytes for rpc_call_send_part() or free(): a block that was sent before, when
+ * there is one, which saves the kernel the work of fresh pages */
+void *rpc_call_block(struct rpc_call *c, size_t n);
 /* rpc_call_send_headers - answer headers now, not with the first message: clients that wait for
  * them (tonic does) know that a long stream has begun. 0, -ENOMEM, -ECANCELED. */
 int rpc_call_send_headers(struct rpc_call *c);
-size_t rpc_call_queued(const struct rpc_call *c); /* bytes not yet sent: back-pressure */
+size_t rpc_call_queued(const struct rpc_call *c); /* bytes not yet framed: back-pressure */
+/* rpc_call_is_sent - the socket took all that was queued: its memory is free again */
+bool rpc_call_is_sent(const struct rpc_call *c);
 /* rpc_call_trailer - add trailing metadata (copied; printable ASCII) before rpc_call_finish(). 0, -EINVAL
  * (not such text, or reserved), -E2BIG (more than 4 KiB or 42), -ENOMEM, -ECANCELED. */
 int rpc_call_trailer(struct rpc_call *c, const char *key, const char *value);
@@ -157,6 +167,10 @@ struct rpc_handlers {
 	/* exactly once, from the loop; after it the request is gone. @message is never NULL. */
 	void (*on_done)(struct rpc_request *r, void *arg, int status, const char *message);
 	void (*on_drain)(struct rpc_request *r, void *arg); /* may be NULL */
+	/* instead of on_message, each message in parts as they arrive, none of them kept: @n bytes from
+	 * @at of @total; the last part has at + n == total, and an empty message has one part */
+	void (*on_part)(struct rpc_request *r, void *arg, const uint8_t *p, size_t n, size_t total,
+		size_t at);
 };
 
 struct rpc_channel_options {
@@ -166,6 +180,10 @@ struct rpc_channel_options {
 	bool no_backoff; /* a CLI: every call may try to connect at once */
 	struct tls_context *tls; /* TCP over TLS; the channel holds a reference */
 	const char *tls_name; /* who the server's certificate must name; NULL = the address */
+	/* Whose memory the socket is read into, or NULL. Asked before each read, so that the bytes of an
+	 * on_part may be used, by a thread say, until the owner itself gives the same buffer again. */
+	uint8_t *(*read_buffer)(void *arg, size_t *len);
+	void *read_arg;
 };
 
 /* rpc_channel_new_unix / _tcp - never blocks, never fails for an unreachable address */

@@ -259,6 +259,7 @@ static void serve(struct rpc_server *s, int fd)
 	sc->c.is_unix = sc->peer.is_unix;
 	sc->c.max_fds = s->limits.max_fds;
 	sc->c.scratch = s->scratch;
+	sc->c.scratch_len = CONN_READ_BYTES;
 	sc->c.on_gone = on_gone;
 	sc->server = s;
 	if (s->tls && !sc->peer.is_unix && !(sc->c.tls = tls_accept(s->tls, fd, "h2")))
@@ -507,9 +508,24 @@ int rpc_call_send_owned(struct rpc_call *c, void *p, size_t n)
 	return h2_stream_send(&c->s, p, n, true);
 }
 
+int rpc_call_send_part(struct rpc_call *c, void *p, size_t n, size_t total)
+{
+	return h2_stream_send_part(&c->s, p, n, total);
+}
+
+void *rpc_call_block(struct rpc_call *c, size_t n)
+{
+	return mem_block(c->s.mem, n);
+}
+
 int rpc_call_send_headers(struct rpc_call *c)
 {
 	return h2_stream_send_headers(&c->s);
+}
+
+bool rpc_call_is_sent(const struct rpc_call *c)
+{
+	return h2_stream_is_sent(&c->s);
 }
 
 size_t rpc_call_queued(const struct rpc_call *c)

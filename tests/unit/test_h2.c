@@ -30,7 +30,7 @@ struct call {
 	struct end *end;
 	struct list link; /* of the server's calls, until released */
 	unsigned n_messages, n_half_closes, n_drains, n_ends;
-	size_t bytes;
+	size_t bytes, at;
 	uint8_t last[16];
 	size_t n_last;
 	bool is_released, is_heap;
@@ -108,6 +108,20 @@ static void on_message(struct h2_stream *s, const uint8_t *p, size_t n)
 	}
 }
 
+static void on_part(struct h2_stream *s, const uint8_t *p, size_t n, size_t total, size_t at)
+{
+	struct call *c = call_of(s);
+
+	assert_int_equal(c->n_ends, 0);
+	assert_int_equal(at, c->at);
+	assert_true(n <= total - at);
+	for (size_t i = 0; i < n; i++)
+		assert_int_equal(p[i], (uint8_t)(at + i));
+	c->at = at + n == total ? 0 : at + n;
+	c->n_messages += at + n == total;
+	c->bytes += n;
+}
+
 static void on_half_close(struct h2_stream *s)
 {
 	struct call *c = call_of(s);
@@ -155,8 +169,8 @@ static void wake(void *arg)
 	((struct end *)arg)->n_wakes++;
 }
 
-static const struct h2_events events = {
-	new_stream, on_request, on_message, on_half_close, on_drain, on_end, release, wake};
+static const struct h2_events events = {new_stream, on_request, on_message, on_half_close, on_drain,
+	on_end, release, wake, on_part};
 
 static int pair_init(struct pair *p)
 {
@@ -387,6 +401,54 @@ static void larger_than_the_window(void **state)
 	call_fini(&c);
 }
 
+/* messages that the server sends piece by piece, and the client takes as they come */
+static void parts(void **state)
+{
+	struct pair *p = *state;
+	static const size_t lengths[] = {1, 3 * MIB, 0, 700000, 5};
+	struct call c;
+	struct h2_stream *s;
+
+	p->server.mode = 'h';
+	begin(p, &c, "/t.T/Stream", NULL);
+	c.s.takes_parts = true;
+	assert_int_equal(h2_stream_send(&c.s, (void *)"x", 1, false), 0);
+	pump(p);
+	s = &p->server.latest->s;
+	for (size_t i = 0; i < ARRAY_SIZE(lengths); i++) {
+		size_t at = 0, total = lengths[i];
+
+		do {
+			size_t n = total - at < 300000 ? total - at : 300000;
+			uint8_t *b = malloc(n + 1);
+
+			for (size_t k = 0; k < n; k++)
+				b[k] = (uint8_t)(at + k);
+			assert_int_equal(h2_stream_send_part(s, b, n, total), 0);
+			at += n;
+			if (at < total) { /* nothing comes between */
+				assert_int_equal(h2_stream_send(s, (void *)"x", 1, false), -EINVAL);
+				assert_int_equal(h2_stream_send(s, malloc(1), 1, true), -EINVAL);
+				assert_int_equal(
+					h2_stream_send_part(s, malloc(1), total, total), -EINVAL);
+			}
+			if (i & 1)
+				pump(p);
+		} while (at < total);
+	}
+	pump(p);
+	assert_int_equal(c.n_messages, ARRAY_SIZE(lengths));
+	assert_int_equal(c.bytes, 3 * MIB + 700006);
+	assert_true(h2_stream_is_sent(s));
+	assert_int_equal(p->server.mem.used, 0);
+	/* an answer that ends in the middle is no answer */
+	assert_int_equal(h2_stream_send_part(s, calloc(1, 10), 1, 10), 0);
+	h2_stream_finish(s, RPC_OK, NULL);
+	pump(p);
+	assert_int_equal(c.s.status, RPC_INTERNAL);
+	call_fini(&c);
+}
+
 static void streams_both_ways(void **state)
 {
 	struct pair *p = *state;
@@ -401,7 +463,8 @@ static void streams_both_ways(void **state)
 		assert_int_equal(h2_stream_send(&c.s, NULL, 0, false), 0);
 		pump(p);
 		assert_int_equal(c.n_messages, 2 * i);
-		assert_int_equal(c.n_drains, i);
+		assert_int_equal(c.n_drains, 2 * i); /* framed, sent */
+		assert_true(h2_stream_is_sent(&c.s));
 	}
 	assert_int_equal(p->server.latest->n_messages, 20);
 	assert_int_equal(p->server.latest->n_half_closes, 0);
@@ -1334,6 +1397,7 @@ int main(void)
 		BOTH(trailers_only),
 		BOTH(larger_than_the_window),
 		BOTH(streams_both_ways),
+		BOTH(parts),
 		BOTH(answers_before_half_close),
 		BOTH(texts_have_limits),
 		BOTH(headers_before_messages),
