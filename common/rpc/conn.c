@@ -361,7 +361,7 @@ static ssize_t receive(struct conn *c, bool *is_refused)
 	ssize_t r;
 
 	if (c->tls) {
-		r = tls_read(c->tls, c->scratch, CONN_READ_BYTES);
+		r = tls_read(c->tls, c->scratch, c->scratch_len);
 		errno = r < 0 ? (int)-r : 0;
 		return r < 0 ? -1 : r;
 	}
