@@ -62,7 +62,7 @@ ifeq ($(HAVE_ISAL),yes)
 OUR_CPPFLAGS += -DHAVE_ISAL
 LIBS_ISAL := -lisal
 endif
-LIBS_NET := -lnghttp2 -lprotobuf-c -luring -lnl-route-3 -lnl-3 -lxxhash -lssl -lcrypto -lz $(LIBS_ISAL) -linih
+LIBS_NET := -lnghttp2 -lprotobuf-c -luring -lnl-route-3 -lnl-3 -lxxhash -ljansson -lssl -lcrypto -lz $(LIBS_ISAL) -linih
 OUR_CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 2>/dev/null)
 
 # ---- sources: each module.mk fills in its variables ----------------------------------------

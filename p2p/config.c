@@ -89,6 +89,17 @@ const struct conf_option config_options[] = {
 		.help = "certificate that they are shown"},
 	{"scheduler_tls", "key", CONF_STRING, AT(scheduler_key), .help = "its private key"},
 
+	{"manager", "address", CONF_STRING, AT(manager),
+		.help = "manager of the Dragonfly cluster, host:port: it names the schedulers, instead of the list in schedulers"},
+	{"manager", "cluster_id", CONF_U64, AT(manager_cluster), 0, INT64_MAX, "0", NULL,
+		"id of the scheduler cluster that is wanted; 0: the manager chooses"},
+	{"manager", "refresh_interval", CONF_DURATION, AT(manager_refresh_ns), SECOND, DAY, "60s",
+		NULL, "between two questions to the manager"},
+	{"manager", "ca_cert", CONF_STRING, AT(manager_ca),
+		.help = "CA of the manager. With cert and key: it is dialled by mutual TLS"},
+	{"manager", "cert", CONF_STRING, AT(manager_cert), .help = "certificate that it is shown"},
+	{"manager", "key", CONF_STRING, AT(manager_key), .help = "its private key"},
+
 	{"store", "socket", CONF_STRING, AT(store_socket), .def = "/run/cachefilesd/store.sock",
 		.help = "cachefilesd's socket"},
 
@@ -223,8 +234,12 @@ int config_check(const struct config *c, struct buf *errors)
 		n += complain(errors, "[local] socket must be an absolute path");
 	if (c->port == c->piece_port)
 		n += complain(errors, "[peer] port and piece_port must differ");
-	if (c->scheduler == CONFIG_DRAGONFLY && !config_list_n(c->schedulers))
-		n += complain(errors, "[peer] scheduler = dragonfly needs schedulers");
+	if (c->scheduler == CONFIG_DRAGONFLY &&
+		!config_list_n(c->schedulers) == !(c->manager && *c->manager))
+		n += complain(errors, "[peer] scheduler = dragonfly needs either schedulers or "
+				      "[manager] address");
+	if (c->scheduler == CONFIG_EMBEDDED && c->manager && *c->manager)
+		n += complain(errors, "[manager] address is given but [peer] scheduler = embedded");
 	if (c->scheduler == CONFIG_EMBEDDED && config_list_n(c->schedulers))
 		n += complain(errors,
 			"[peer] schedulers are given but scheduler = embedded; set scheduler = "

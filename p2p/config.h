@@ -37,6 +37,9 @@ struct config {
 	bool tls_pieces;
 	uint64_t tls_check_ns;
 	char *scheduler_ca, *scheduler_cert, *scheduler_key;
+	/* [manager] */
+	char *manager, *manager_ca, *manager_cert, *manager_key;
+	uint64_t manager_cluster, manager_refresh_ns;
 	/* [store] */
 	char *store_socket;
 	/* [import] */

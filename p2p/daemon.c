@@ -46,6 +46,7 @@
 #include "p2p/identity.h"
 #include "p2p/import.h"
 #include "p2p/local.h"
+#include "p2p/manager.h"
 #include "p2p/metrics.h"
 #include "p2p/own_address.h"
 #include "p2p/sched.h"
@@ -86,6 +87,7 @@ struct daemon {
 	struct channels *channels;
 	struct scheduler *scheduler;
 	struct sched *sched;
+	struct manager *manager;
 	struct announce *announce;
 	struct own_address *own_address;
 	struct vortex_pool *pool;
@@ -392,6 +394,43 @@ static int build_embedded(struct daemon *d)
 	return r < 0 ? fail(r, "the scheduler (are [peer] peers all host:port?)") : 0;
 }
 
+static void on_managed_schedulers(void *arg, const struct sockaddr_storage *v, size_t n)
+{
+	struct daemon *d = arg;
+
+	d->n_schedulers = n < MAX_LIST ? n : MAX_LIST;
+	memcpy(d->schedulers, v, d->n_schedulers * sizeof(*v));
+	if (sched_set_schedulers(d->sched, d->schedulers, d->n_schedulers) < 0)
+		log_err("daemon: out of memory: the schedulers stay as they were");
+}
+
+static int build_manager(struct daemon *d)
+{
+	static const struct manager_ops ops = {.schedulers = on_managed_schedulers};
+	const struct config *c = d->cfg;
+	const struct manager_config mc = {
+		.loop = d->loop,
+		.channels = d->channels,
+		.address = c->manager,
+		.hostname = d->hostname,
+		.ip = d->ip,
+		.idc = c->idc,
+		.location = c->location,
+		.cluster_id = c->manager_cluster,
+		.refresh_ns = c->manager_refresh_ns,
+		.tls = d->identity.manager,
+		.scheduler_tls = d->identity.scheduler,
+		.ops = &ops,
+		.arg = d,
+	};
+	int r;
+
+	if (!c->manager || !*c->manager)
+		return 0;
+	r = manager_new(&d->manager, &mc);
+	return r < 0 ? fail(r, "the manager's client (is [manager] address host:port?)") : 0;
+}
+
 static int build_scheduling(struct daemon *d)
 {
 	const struct config *c = d->cfg;
@@ -435,6 +474,9 @@ static int build_scheduling(struct daemon *d)
 	if (r < 0)
 		log_warning("daemon: changes of the network are not followed: %s", strerror(-r));
 	sched_on_schedulers(d->sched, on_schedulers, d);
+	r = build_manager(d);
+	if (r < 0)
+		return r;
 	local_watch_space(d->local, on_space, d);
 	return 0;
 }
@@ -516,6 +558,7 @@ static int build_journeys(struct daemon *d)
 		.hostname = d->hostname,
 		.ip = d->ip,
 		.link_first = c->export_link,
+		.manager = d->manager,
 	};
 	int r;
 
@@ -553,6 +596,7 @@ static int build_services(struct daemon *d)
 {
 	const struct config *c = d->cfg;
 	struct svc_local_config lc = {
+		.manager = d->manager,
 		.foreign = d->foreign,
 		.exports = d->exports,
 		.imports = d->imports,
@@ -907,6 +951,7 @@ static bool take_down(struct daemon *d)
 	fetches_free(d->fetches);
 	serve_free(d->serve);
 	announce_free(d->announce);
+	manager_free(d->manager);
 	sched_free(d->sched);
 	scheduler_free(d->scheduler);
 	channels_free(d->channels);

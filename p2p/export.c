@@ -30,11 +30,13 @@
 #include "common/rpc/rpc.h"
 #include "p2p/api/dfdaemon.pb-c.h"
 #include "p2p/api/methods.h"
+#include "p2p/blocklist.h"
 #include "p2p/broker/client.h"
 #include "p2p/fetch.h"
 #include "p2p/foreign.h"
 #include "p2p/histogram.h"
 #include "p2p/local.h"
+#include "p2p/manager.h"
 #include "p2p/piece.h"
 #include "p2p/place.h"
 #include "p2p/tasks.h"
@@ -845,7 +847,11 @@ void export_request(
 	es->n_running++;
 	rpc_call_set_data(call, e);
 	peer_id_make(es->c.ip, es->c.hostname, e->peer_id);
-	if (take_request(e, m) && take_output(e, may_output))
+	/* what our own users may have; upstream asks no block list for a replica either */
+	if (may_output && blocklist_has(manager_blocklist(es->c.manager), BLOCKLIST_DOWNLOAD,
+				  m->tag, m->application))
+		end(e, RPC_PERMISSION_DENIED, "download blocked by block list");
+	else if (take_request(e, m) && take_output(e, may_output))
 		open_task(e);
 	protobuf_c_message_free_unpacked(&m->base, NULL);
 }

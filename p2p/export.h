@@ -22,6 +22,8 @@ struct loop;
 struct rpc_call;
 struct tasks;
 
+struct manager;
+
 struct exports_config {
 	struct loop *loop;
 	struct foreign *foreign;
@@ -30,6 +32,7 @@ struct exports_config {
 	struct local *local;
 	struct broker *broker; /* NULL: paths are refused */
 	const char *host_id, *hostname, *ip; /* borrowed */
+	const struct manager *manager; /* whose block list holds; NULL: none */
 	bool link_first; /* export_link: try a hard link before reflink and copy */
 	size_t content_bytes; /* of pieces in memory, for all streams together; 0 = 32 MiB */
 	unsigned max_exports; /* 0 = 256 */

@@ -62,6 +62,7 @@ void identity_reload(struct identity *id)
 {
 	reload(id->peers, "peers");
 	reload(id->scheduler, "the scheduler");
+	reload(id->manager, "the manager");
 }
 
 static void check(struct tls_context *c, const char *whom)
@@ -79,9 +80,11 @@ static void on_timer(struct loop_op *op, int res)
 		return;
 	check(id->peers, "peers");
 	check(id->scheduler, "the scheduler");
+	check(id->manager, "the manager");
 	if (!id->warned_ns || now - id->warned_ns >= DAY_SEC * SECOND) {
 		warn_expiry(id, id->peers, "peers");
 		warn_expiry(id, id->scheduler, "the scheduler");
+		warn_expiry(id, id->manager, "the manager");
 	}
 	loop_timer(id->loop, &id->timer, now + id->check_ns);
 }
@@ -97,7 +100,10 @@ int identity_init(struct identity *id, struct loop *l, const struct config *c)
 	if (r == 0)
 		r = load(&id->scheduler, "the scheduler", c->scheduler_ca, c->scheduler_cert,
 			c->scheduler_key);
-	if (r == 0 && (id->peers || id->scheduler))
+	if (r == 0)
+		r = load(&id->manager, "the manager", c->manager_ca, c->manager_cert,
+			c->manager_key);
+	if (r == 0 && (id->peers || id->scheduler || id->manager))
 		loop_timer(l, &id->timer, loop_now(l));
 	return r;
 }
@@ -112,4 +118,5 @@ void identity_fini(struct identity *id)
 {
 	id->peers = tls_context_unref(id->peers);
 	id->scheduler = tls_context_unref(id->scheduler);
+	id->manager = tls_context_unref(id->manager);
 }

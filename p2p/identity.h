@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* identity.h — the certificates of this peer: one TLS context towards other peers, perhaps others towards
- * Dragonfly's schedulers; read again when their files change or somebody says so. Off (every
+ * Dragonfly's schedulers and manager; read again when their files change or somebody says so. Off (every
  * context NULL) when nothing is configured. Who shows a certificate of our CA is trusted like a configured
  * peer (DESIGN.md §5). On the loop's thread.
  */
@@ -15,7 +15,7 @@ struct config;
 struct tls_context;
 
 struct identity {
-	struct tls_context *peers, *scheduler; /* owned; NULL: plaintext */
+	struct tls_context *peers, *scheduler, *manager; /* owned; NULL: plaintext */
 	/* private */
 	struct loop *loop;
 	struct loop_op timer;

@@ -694,7 +694,7 @@ int sched_new(struct sched **out, const struct sched_config *cfg)
 	struct sched *s;
 	int r;
 
-	if (!cfg->embedded == !cfg->n_schedulers || !host_id_is_valid(cfg->host_id))
+	if ((cfg->embedded && cfg->n_schedulers) || !host_id_is_valid(cfg->host_id))
 		return -EINVAL;
 	s = calloc(1, sizeof(*s));
 	if (!s)

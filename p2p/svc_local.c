@@ -18,11 +18,13 @@
 #include "p2p/api/dfdaemon.pb-c.h"
 #include "p2p/api/methods.h"
 #include "p2p/attrs.h"
+#include "p2p/blocklist.h"
 #include "p2p/broker/client.h"
 #include "p2p/export.h"
 #include "p2p/foreign.h"
 #include "p2p/import.h"
 #include "p2p/local.h"
+#include "p2p/manager.h"
 #include "p2p/piece.h"
 #include "p2p/reply.h"
 #include "p2p/sched.h"
@@ -171,6 +173,11 @@ static void upload_message(struct rpc_call *call, void *service, const uint8_t *
 	}
 	if (!check_upload(u))
 		return;
+	if (blocklist_has(manager_blocklist(svc->c.manager), BLOCKLIST_UPLOAD, u->m->tag,
+		    u->m->application)) {
+		rpc_call_finish(call, RPC_PERMISSION_DENIED, "upload rejected by blocklist policy");
+		return;
+	}
 	if (index) {
 		if (num_u64(index, 0, 255, &number, reason) < 0) {
 			rpc_call_finish(call, RPC_INVALID_ARGUMENT, META_SOURCE_FD ": %s", reason);

@@ -18,10 +18,12 @@ struct imports;
 struct local;
 struct sched;
 struct store_client;
+struct manager;
 struct svc_local;
 struct tasks;
 
 struct svc_local_config {
+	const struct manager *manager; /* whose block list holds; NULL: none */
 	struct foreign *foreign;
 	struct exports *exports;
 	struct imports *imports;

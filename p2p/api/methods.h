@@ -8,6 +8,7 @@
 #define SERVICE_DFDAEMON_DOWNLOAD "dfdaemon.v2.DfdaemonDownload"
 #define SERVICE_DFDAEMON_UPLOAD   "dfdaemon.v2.DfdaemonUpload"
 #define SERVICE_SCHEDULER         "scheduler.v2.Scheduler"
+#define SERVICE_MANAGER           "manager.v2.Manager"
 #define SERVICE_INVENTORY         "dfcachefiles.v1.Inventory"
 #define SERVICE_LOCAL             "dfcachefiles.v1.Local"
 
@@ -23,6 +24,9 @@
 #define METHOD_LOCAL_REMOVE      "/" SERVICE_LOCAL "/Remove"
 #define METHOD_LOCAL_PIN         "/" SERVICE_LOCAL "/Pin"
 #define METHOD_LOCAL_SET_TTL     "/" SERVICE_LOCAL "/SetTtl"
+
+/* the manager of a Dragonfly cluster */
+#define METHOD_LIST_SCHEDULERS "/" SERVICE_MANAGER "/ListSchedulers"
 
 /* TCP: peers and schedulers */
 #define METHOD_PEER_DOWNLOAD    "/" SERVICE_DFDAEMON_UPLOAD "/DownloadPersistentCacheTask"

@@ -12,13 +12,13 @@ not matter. Prints one line per difference; exit status 1 if there is one, 4 if 
 import importlib
 import sys
 
-OURS = ("common.v2", "dfdaemon.v2", "scheduler.v2")
+OURS = ("common.v2", "dfdaemon.v2", "manager.v2", "scheduler.v2")
 
 
 def load_published():
     """Import the generated modules of dragonfly-api; they register themselves in the default pool."""
     return [importlib.import_module(f"dragonfly_api.{name}_pb2").DESCRIPTOR
-            for name in ("common", "dfdaemon", "scheduler")]
+            for name in ("common", "dfdaemon", "manager", "scheduler")]
 
 
 def main():
