@@ -48,7 +48,7 @@ allowed()
 	allowed dfdaemon_t file write | grep -qx cachefilesd_pieces_t
 	allowed dfdaemon_t file write | grep -qx non_security_file_type
 	allowed dfdaemon_t file open >"$BATS_TEST_TMPDIR/open"
-	run -1 grep -vxE 'dfdaemon_(t|exec_t|conf_t|log_t)|etc_t|locale_t|net_conf_t|proc(_net)?_t|sysctl_(kernel|vm_overcommit)_t|sysfs_t|cpu_online_t|security_t|selinux_config_t|systemd_(machined|resolved)_runtime_t|NetworkManager_runtime_t|self' "$BATS_TEST_TMPDIR/open"
+	run -1 grep -vxE 'dfdaemon_(t|exec_t|conf_t|log_t)|etc_t|locale_t|cert_t|net_conf_t|proc(_net)?_t|sysctl_(kernel|vm_overcommit)_t|sysfs_t|cpu_online_t|security_t|selinux_config_t|systemd_(machined|resolved)_runtime_t|NetworkManager_runtime_t|self' "$BATS_TEST_TMPDIR/open"
 	grep -qx dfdaemon_conf_t "$BATS_TEST_TMPDIR/open"
 }
 
