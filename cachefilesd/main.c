@@ -120,6 +120,9 @@ static void log_changes(const struct config *old, const struct config *fresh)
 			log_notice("reload: %s changed from \"%s\" to \"%s\"", w[i].name,
 				buf_str(&a), buf_str(&b));
 	}
+	if (!old->nokernel && memcmp(&old->limits, &fresh->limits, sizeof(old->limits)))
+		log_notice("reload: the new limits count for culling and for the store; the kernel "
+			   "keeps those of its bind, too, until a stop and start");
 }
 
 static const struct config *reload(void *arg, struct culler *culler)

@@ -33,6 +33,17 @@ setup_file()
 	[ "$n" = 3 ]
 }
 
+@test "RUN=no of Debian's defaults: the unit says why it does not start" {
+	local unit=$ROOT/usr/lib/systemd/system/cachefilesd.service command
+	# as systemd reads it: $$ is $, the quotes make one word
+	command=$(sed -n "s/^ExecCondition=\/bin\/sh -c '\(.*\)'\$/\1/p" "$unit" | sed 's/\$\$/$/g')
+	[ -n "$command" ]
+	run -0 env -u RUN /bin/sh -c "$command"
+	run -0 env RUN=yes /bin/sh -c "$command"
+	run -1 env RUN=no /bin/sh -c "$command"
+	[[ "$output" == "cachefilesd is switched off: RUN=no in /etc/default/cachefilesd" ]]
+}
+
 @test "dfdaemon.service is confined: exposure 2.0 or better" {
 	command -v systemd-analyze >/dev/null || skip "systemd-analyze is not installed"
 	systemd-analyze security --offline=true --threshold=20 \

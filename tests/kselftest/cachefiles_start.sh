@@ -92,6 +92,16 @@ ok "starts at once with $(ulimit -n) descriptors allowed"
 kill -HUP "$daemon_pid"
 within 5 says "configuration read again"
 ok "SIGHUP reads the configuration"
+n=$(n_objects)
+objects 500 519
+configure "culltable 14"
+sed -i 's/^brun .*/brun 99%/; s/^bcull .*/bcull 98%/' "$conf"
+kill -HUP "$daemon_pid"
+fewer_objects() { [ "$(n_objects)" -lt $((n + 20)) ]; }
+within 10 fewer_objects && says 'brun changed from "10" to "99"' && says "the kernel keeps those of its bind"
+ok "higher limits count at once, and it says what the kernel does"
+says "a change of culltable needs a restart"
+ok "what needs a restart is named"
 [ "$(readlink "/proc/$(worker)/cwd")" = / ]
 ok "the working directory is /"
 stop_daemon

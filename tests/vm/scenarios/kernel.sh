@@ -1,5 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
+# file systems: ext4 xfs btrfs
 # kernel.sh — our cachefilesd on the real module: bind, NFS through the cache, cull under pressure
 # in order of use, SIGKILL leaves the cache bound, an orderly stop withdraws it. For one file system
 # (FS=ext4|xfs|btrfs).
@@ -17,6 +18,13 @@ note "$room % free at first"
 limits_config $((room - 5)) $((room - 10)) $((room - 50)) /etc/cachefilesd.conf
 start_daemon ours /etc/cachefilesd.conf
 ok "our daemon binds the cache"
+# what is left after the bind is what everything below, and every other scenario, works with
+threads() { awk '/^Threads:/ { print $2 }' "/proc/$1/status"; }
+for p in $(pidof cachefilesd); do [ "$(threads "$p")" -gt 1 ] && worker=$p; done
+# CAP_DAC_OVERRIDE, CAP_FOWNER, CAP_SYS_ADMIN
+is "$(sed -n 's/^CapPrm:\t0*//p' "/proc/$worker/status")" 20000a "three capabilities are left"
+is "$(sed -n 's/^CapBnd:\t0*//p' "/proc/$worker/status")" 20000a "and no more can come"
+is "$(sed -n 's/^NoNewPrivs:\t//p; s/^Seccomp:\t//p' "/proc/$worker/status" | tr -d '\n')" 12 "no new privileges, and a seccomp filter"
 
 mkdir -p /export
 mount -t tmpfs export /export
