@@ -31,7 +31,8 @@
 
 static const char *device, *top;
 static int fd = -1;
-static unsigned percent[6]; /* as written: brun bcull bstop frun fcull fstop */
+static unsigned percent[6]; /* as written until bind: brun bcull bstop frun fcull fstop */
+static int is_bound;
 static const char *const words[] = {"brun", "bcull", "bstop", "frun", "fcull", "fstop"};
 
 static const char *result(int r)
@@ -77,7 +78,9 @@ static void do_write(const char *arg)
 	char word[16];
 
 	puts(result((int)r));
-	if (r < 0 || sscanf(text, "%15s %u", word, &value) != 2)
+	if (r >= 0 && !strcmp(text, "bind"))
+		is_bound = 1;
+	if (r < 0 || is_bound || sscanf(text, "%15s %u", word, &value) != 2)
 		return;
 	for (size_t i = 0; i < 6; i++)
 		if (!strcmp(word, words[i]))
@@ -202,6 +205,7 @@ static void step(const char *verb, const char *arg)
 		static const unsigned defaults[6] = {7, 5, 1, 7, 5, 1};
 
 		memcpy(percent, defaults, sizeof(percent));
+		is_bound = 0;
 		fd = open(device, O_RDWR | O_CLOEXEC);
 		puts(result(fd));
 	} else if (!strcmp(verb, "close")) {

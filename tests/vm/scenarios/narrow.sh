@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# guest-options: --timeout 400
+# guest-options: --timeout 600 --disk 128
 # narrow.sh — files come in faster than fits between cull and stop for the 20 s in which the kernel keeps
 # them: the daemon says so, with numbers, in the log, in status and in metrics; and takes it back.
 # shellcheck source=tests/vm/lib.sh
