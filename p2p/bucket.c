@@ -32,7 +32,7 @@ void bucket_set_rate(struct bucket *b, uint64_t rate, uint64_t now)
 {
 	refill(b, now);
 	b->rate = rate;
-	b->burst = rate / 50 > BURST_MIN ? rate / 50 : BURST_MIN;
+	b->burst = rate / 10 > BURST_MIN ? rate / 10 : BURST_MIN;
 	b->tokens = min(b->tokens, b->burst);
 }
 

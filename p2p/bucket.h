@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* bucket.h — a token bucket: bytes that may be sent, refilled with time. Pure; @now in nanoseconds.
  *
- * The bucket holds a fiftieth of a second (at least 16 KiB): enough to be called rarely, little enough
- * that ten seconds are within 2 % of what was set.
+ * The bucket holds a tenth of a second (at least 16 KiB): enough that a busy machine may be late, little
+ * enough that ten seconds are within 2 % of what was set.
  */
 #ifndef P2P_BUCKET_H
 #define P2P_BUCKET_H

@@ -125,13 +125,18 @@ const struct conf_option config_options[] = {
 		"how long an import or download waits for culling to make room"},
 	{"download", "max_downloads", CONF_U64, AT(max_downloads), 1, 1000, "64", NULL,
 		"tasks fetched at once; more are refused"},
+	{"download", "bandwidth", CONF_SIZE, AT(download_bandwidth), 0, 0, "0", "bytes per second",
+		"most that is received from peers; 0: no limit"},
+	{"download", "replica_bandwidth", CONF_SIZE, AT(replica_bandwidth), 0, 0, "0",
+		"bytes per second",
+		"most of it that goes into replicas, for which nobody waits here; 0: no limit of its own"},
 
 	{"upload", "slots", CONF_U64, AT(slots), 1, 1024, "8", NULL,
 		"pieces sent at once; further peers of our kind are told that this one is busy, others wait"},
 	{"upload", "max_connections", CONF_U64, AT(max_connections), 1, 65536, "512", NULL,
 		"connections to the piece server"},
 	{"upload", "bandwidth", CONF_SIZE, AT(upload_bandwidth), 0, 0, "0", "bytes per second",
-		"most that is sent to peers; 0: no limit"},
+		"most that is sent to peers, in equal shares for those who want it; 0: no limit"},
 
 	{"metrics", "listen", CONF_STRING, AT(metrics_listen), .def = "127.0.0.1",
 		.help = "address of the metrics page"},
@@ -147,6 +152,8 @@ const struct conf_option config_options[] = {
 		"for hashing and blocking file work"},
 	{"daemon", "buffer", CONF_SIZE, AT(buffer_bytes), 16384, 16 << 20, "512KiB", "bytes",
 		"memory for each piece that is being fetched"},
+	{"daemon", "buffer_memory", CONF_SIZE, AT(buffer_memory_bytes), 16384, 0, "32MiB", "bytes",
+		"memory for all pieces that are being fetched; downloads share it"},
 	{"daemon", "log_level", CONF_STRING, AT(log_level), .def = "info",
 		.help = "error, warn, info or debug"},
 	{"daemon", "log_file", CONF_STRING, AT(log_file),
@@ -247,6 +254,10 @@ int config_check(const struct config *c, struct buf *errors)
 	n += check_tls(errors, "tls", c->tls_ca, c->tls_cert, c->tls_key);
 	n += check_tls(
 		errors, "scheduler_tls", c->scheduler_ca, c->scheduler_cert, c->scheduler_key);
+	if (c->buffer_memory_bytes / c->buffer_bytes < c->max_downloads)
+		n += complain(errors,
+			"[daemon] buffer_memory is less than one buffer for each of [download] "
+			"max_downloads");
 	if (c->max_ttl_ns && c->max_ttl_ns < c->min_ttl_ns)
 		n += complain(errors, "[import] max_ttl is shorter than min_ttl");
 	if (c->default_ttl_ns < c->min_ttl_ns ||

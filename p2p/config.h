@@ -47,6 +47,7 @@ struct config {
 	uint64_t default_ttl_ns, min_ttl_ns, max_ttl_ns, max_replicas, max_imports;
 	/* [download] */
 	uint64_t concurrent_pieces, progress_timeout_ns, room_timeout_ns, max_downloads;
+	uint64_t download_bandwidth, replica_bandwidth;
 	/* [upload] */
 	uint64_t slots, max_connections, upload_bandwidth;
 	/* [metrics], [health] */
@@ -54,7 +55,7 @@ struct config {
 	uint64_t metrics_port, health_port;
 	/* [daemon] */
 	char *loop, *log_level, *log_file;
-	uint64_t workers, buffer_bytes;
+	uint64_t workers, buffer_bytes, buffer_memory_bytes;
 };
 
 extern const struct conf_option config_options[];

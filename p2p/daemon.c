@@ -489,6 +489,13 @@ static int build_transfers(struct daemon *d)
 		.max_sending = (unsigned)c->slots,
 		.bandwidth = c->upload_bandwidth,
 	};
+	struct vortex_pool_options po = {
+		.max_idle = MAX_IDLE_CONNECTIONS,
+		.buffer_bytes = c->buffer_bytes,
+		.max_buffers = (unsigned)(c->buffer_memory_bytes / c->buffer_bytes),
+		.bandwidth = c->download_bandwidth,
+		.replica_bandwidth = c->replica_bandwidth,
+	};
 	struct fetches_config fc = {
 		.loop = d->loop,
 		.tasks = d->tasks,
@@ -501,12 +508,13 @@ static int build_transfers(struct daemon *d)
 		.ip = d->ip,
 		.concurrent_pieces = (unsigned)c->concurrent_pieces,
 		.max_fetches = (unsigned)c->max_downloads,
+		.max_gets = po.max_buffers,
 		.progress_ns = c->progress_timeout_ns,
 		.room_wait_ns = c->room_timeout_ns,
 	};
 	int r;
 
-	r = vortex_pool_new(&d->pool, d->loop, MAX_IDLE_CONNECTIONS, c->buffer_bytes);
+	r = vortex_pool_new(&d->pool, d->loop, &po);
 	if (r < 0)
 		return fail(r, "the piece client");
 	r = serve_new(&d->serve, d->loop, d->tasks);
@@ -647,7 +655,7 @@ static int build_services(struct daemon *d)
 		r = svc_peer_new(&d->svc_peer, &pc);
 	if (r < 0)
 		return fail(r, "the services");
-	serve_listen(d->serve, svc_peer_asked, d->svc_peer);
+	serve_listen(d->serve, svc_peer_served, d->svc_peer);
 	d->health = health_new();
 	if (!d->health || health_set(d->health, SERVICE_DFDAEMON_DOWNLOAD, false) < 0 ||
 		health_set(d->health, SERVICE_DFDAEMON_UPLOAD, true) < 0)

@@ -111,7 +111,7 @@ struct fetch {
 	struct list link;
 	struct map_node node;
 	enum fetch_state state;
-	bool is_over, is_persistent, was_pinned;
+	bool is_over, is_awaited, is_persistent, was_pinned;
 	bool is_worthless; /* nothing of it is worth keeping when it fails */
 	unsigned n_joins;
 	char id[TASK_ID_SIZE], peer_id[PEER_ID_SIZE];
@@ -712,6 +712,7 @@ static bool start_get(struct fetch *f, int slot, uint32_t number)
 		.header_timeout_ns = p->info.is_ours ? HEADER_TIMEOUT : HEADER_TIMEOUT_OTHER,
 		.stall_timeout_ns = parents_stall_timeout(f->parents),
 		.progress = on_get_progress,
+		.class = f->is_awaited ? VORTEX_FOREGROUND : VORTEX_REPLICA,
 	};
 
 	while (g->is_used)
@@ -849,11 +850,19 @@ static void verify_and_commit(struct fetch *f)
 	writer_commit(f->writer, f->id, f->fingerprint);
 }
 
+/* fair_share - of the pool's buffers: nobody starves because others were here first */
+static unsigned fair_share(const struct fetches *fs)
+{
+	unsigned n = fs->c.max_gets ? fs->c.max_gets / fs->n_running : MAX_GETS;
+
+	return n ? n : 1;
+}
+
 /* pump - everything that can be done now; the one place that decides */
 static void pump(struct fetch *f)
 {
 	struct loop *l = f->fs->c.loop;
-	uint64_t now = loop_now(l), wake;
+	uint64_t now = loop_now(l), wake = UINT64_MAX;
 	uint32_t number;
 	int slot;
 
@@ -865,7 +874,8 @@ static void pump(struct fetch *f)
 		return;
 	}
 	f->wake_at = now + SECOND;
-	while (parents_next(f->parents, now, &slot, &number, &wake) == PARENTS_ASK)
+	while (parents_n_running(f->parents) < fair_share(f->fs) &&
+		parents_next(f->parents, now, &slot, &number, &wake) == PARENTS_ASK)
 		if (!start_get(f, slot, number))
 			break;
 	if (wake < f->wake_at)
@@ -1433,6 +1443,7 @@ int fetch_join(struct fetches *fs, const struct fetch_want *want, struct fetch_j
 	if (n) {
 		f = container_of(n, struct fetch, node);
 		f->is_persistent |= want->persistent;
+		f->is_awaited |= !want->persistent;
 		f->n_joins++;
 		j->fetch = f;
 		list_push(&f->joins, &j->link);
@@ -1452,6 +1463,7 @@ int fetch_join(struct fetches *fs, const struct fetch_want *want, struct fetch_j
 	f->application = copy_text(want->application);
 	f->output_path = copy_text(want->output_path);
 	f->is_persistent = want->persistent;
+	f->is_awaited = !want->persistent;
 	f->began = loop_now(fs->c.loop);
 	list_init(&f->joins);
 	list_init(&f->link);

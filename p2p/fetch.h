@@ -40,6 +40,7 @@ struct fetches_config {
 	const char *host_id, *hostname, *ip; /* borrowed for the life of the room */
 	unsigned concurrent_pieces; /* C; 0 = 8 */
 	unsigned max_fetches; /* 0 = 64 */
+	unsigned max_gets; /* buffers of the pool, shared by all fetches; 0 = no limit */
 	uint64_t progress_ns; /* no byte for so long: fail; 0 = 30 s */
 	uint64_t room_wait_ns; /* how long culling may take to make room; 0 = 30 s */
 	uint64_t seed; /* of choices; 0 = from the kernel */

@@ -9,17 +9,18 @@
 #define MAX_OPEN    4 /* A */
 #define OPEN_TIMES  3 /* an offer counts as open for so many piece times */
 #define STALE_TIMES 16 /* after so many it may be made to another child */
+#define SLOW_TIMES  64 /* after so many the end of a transfer is not waited for */
 
-enum piece_state { NEVER, OFFERED, ASKED };
+enum piece_state { NEVER, OFFERED, ASKED, SENT };
 
 struct piece {
-	uint64_t at; /* OFFERED: when */
+	uint64_t at; /* OFFERED, ASKED: when */
 	const struct handout_child *to;
 	uint8_t state;
 };
 
 struct handout {
-	uint32_t n_pieces, n_never, n_offered; /* by state */
+	uint32_t n_pieces, n_never, n_offered, n_asked; /* by state */
 	uint32_t first; /* nothing before it in `order` was never offered */
 	uint32_t *order; /* our own random one */
 	struct piece *pieces;
@@ -87,6 +88,18 @@ void handout_join(struct handout *h, struct handout_child *c)
 	list_push(&h->children, &c->link);
 }
 
+static void set_state(struct handout *h, uint32_t number, enum piece_state state)
+{
+	uint32_t *const n[] = {&h->n_never, &h->n_offered, &h->n_asked};
+	struct piece *p = &h->pieces[number];
+
+	if (p->state < SENT)
+		--*n[p->state];
+	if (state < SENT)
+		++*n[state];
+	p->state = state;
+}
+
 void handout_leave(struct handout *h, struct handout_child *c)
 {
 	list_del(&c->link);
@@ -96,24 +109,32 @@ void handout_leave(struct handout *h, struct handout_child *c)
 		if (p->to != c)
 			continue;
 		p->to = NULL;
-		if (p->state != OFFERED)
-			continue;
-		p->state = NEVER;
-		h->n_offered--;
-		h->n_never++;
+		if (p->state == OFFERED)
+			set_state(h, i, NEVER);
 	}
 	h->first = 0;
 }
 
-void handout_asked(struct handout *h, uint32_t number)
+void handout_asked(struct handout *h, uint32_t number, uint64_t now)
 {
-	struct piece *p = number < h->n_pieces ? &h->pieces[number] : NULL;
-
-	if (!p || p->state == ASKED)
+	if (number >= h->n_pieces || h->pieces[number].state >= ASKED)
 		return;
-	h->n_never -= p->state == NEVER;
-	h->n_offered -= p->state == OFFERED;
-	p->state = ASKED;
+	set_state(h, number, ASKED);
+	h->pieces[number].at = now;
+}
+
+void handout_sent(struct handout *h, uint32_t number)
+{
+	if (number < h->n_pieces)
+		set_state(h, number, SENT);
+}
+
+void handout_broke(struct handout *h, uint32_t number)
+{
+	if (number >= h->n_pieces || h->pieces[number].state != ASKED)
+		return;
+	set_state(h, number, NEVER);
+	h->first = 0;
 }
 
 bool handout_is_over(const struct handout *h)
@@ -170,22 +191,24 @@ static struct handout_child *next_new(struct handout *h, uint32_t *number)
 
 /* P6 and P7: an offer that nobody took up is made to another child; with none left it is over */
 static struct handout_child *next_stale(
-	struct handout *h, uint64_t now, uint64_t stale_ns, uint32_t *number, uint64_t *wake)
+	struct handout *h, uint64_t now, uint64_t piece_time, uint32_t *number, uint64_t *wake)
 {
 	struct handout_child *found = NULL;
 	bool any_fresh = false;
+	uint64_t limit;
 
-	for (uint32_t i = 0; i < h->n_pieces && h->n_offered; i++) {
+	for (uint32_t i = 0; i < h->n_pieces && h->n_offered + h->n_asked; i++) {
 		const struct piece *p = &h->pieces[i];
 		struct handout_child *c;
 
-		if (p->state != OFFERED)
+		if (p->state != OFFERED && p->state != ASKED)
 			continue;
-		if (now - p->at < stale_ns) {
+		limit = piece_time * (p->state == OFFERED ? STALE_TIMES : SLOW_TIMES);
+		if (now - p->at < limit) {
 			any_fresh = true;
-			if (p->at + stale_ns < *wake)
-				*wake = p->at + stale_ns;
-		} else if (!found && (c = who(h, i, p->to)) != NULL) {
+			if (p->at + limit < *wake)
+				*wake = p->at + limit;
+		} else if (!found && p->state == OFFERED && (c = who(h, i, p->to)) != NULL) {
 			found = c;
 			*number = i;
 		}
@@ -222,13 +245,13 @@ bool handout_next(struct handout *h, uint64_t now, uint64_t piece_time,
 		return false;
 	c = next_new(h, number);
 	if (!c)
-		c = next_stale(h, now, STALE_TIMES * piece_time, number, wake);
+		c = next_stale(h, now, piece_time, number, wake);
 	if (!c)
 		return false;
 	p = &h->pieces[*number];
-	h->n_never -= p->state == NEVER;
-	h->n_offered += p->state == NEVER;
-	*p = (struct piece){.at = now, .to = c, .state = OFFERED};
+	set_state(h, *number, OFFERED);
+	p->at = now;
+	p->to = c;
 	h->open[h->n_open].number = *number;
 	h->open[h->n_open++].at = now;
 	c->n_offers++;

@@ -18,8 +18,8 @@ struct serve {
 	struct loop *loop;
 	struct tasks *tasks;
 	struct serve_stats stats;
-	void (*asked)(void *arg, struct task *t, uint32_t number);
-	void *asked_arg;
+	void (*listener)(void *arg, struct task *t, uint32_t number, enum serve_event e);
+	void *listener_arg;
 	uint64_t share[N_SAMPLES]; /* of the last whole pieces: duration by those sent at once */
 	unsigned n_samples;
 	uint64_t first_at; /* when the first piece was asked for, until one is through */
@@ -30,7 +30,7 @@ struct serving {
 	struct serve *serve;
 	struct vortex_request *rq;
 	struct task_open open;
-	bool is_opening, is_forwarded;
+	bool is_opening, is_forwarded, is_answered;
 	struct task *task;
 	struct task_follow follow;
 	uint32_t number;
@@ -63,6 +63,12 @@ static void on_end(struct task_follow *f, bool whole)
 	}
 	s->serve->stats.n_forward_lost++;
 	vortex_give_up(s->rq);
+}
+
+static void tell(struct serving *s, enum serve_event e)
+{
+	if (s->serve->listener)
+		s->serve->listener(s->serve->listener_arg, s->task, s->number, e);
 }
 
 static void answer(struct serving *s)
@@ -101,8 +107,9 @@ static void answer(struct serving *s)
 	s->began = loop_now(sv->loop);
 	if (!sv->first_at)
 		sv->first_at = s->began;
-	if (vortex_reply(s->rq, &p) && sv->asked)
-		sv->asked(sv->asked_arg, t, s->number);
+	s->is_answered = vortex_reply(s->rq, &p);
+	if (s->is_answered)
+		tell(s, SERVE_ASKED);
 }
 
 /* a forwarded piece lasts as long as it takes to arrive: it says nothing about this parent */
@@ -188,6 +195,8 @@ static void done(void *arg, struct vortex_request *rq, uint64_t sent, bool whole
 	if (s->is_opening)
 		task_open_cancel(&s->open);
 	task_unfollow(&s->follow);
+	if (s->is_answered)
+		tell(s, whole ? SERVE_SENT : SERVE_BROKE);
 	task_unref(s->task);
 	free(s);
 }
@@ -206,11 +215,11 @@ int serve_new(struct serve **out, struct loop *l, struct tasks *tasks)
 	return 0;
 }
 
-void serve_listen(
-	struct serve *s, void (*asked)(void *arg, struct task *t, uint32_t number), void *arg)
+void serve_listen(struct serve *s,
+	void (*fn)(void *arg, struct task *t, uint32_t number, enum serve_event e), void *arg)
 {
-	s->asked = asked;
-	s->asked_arg = arg;
+	s->listener = fn;
+	s->listener_arg = arg;
 }
 
 bool serve_is_idle(const struct serve *s)

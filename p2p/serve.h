@@ -22,9 +22,14 @@ struct vortex_source_ops;
 extern const struct vortex_source_ops serve_ops; /* arg: the struct serve */
 
 int serve_new(struct serve **out, struct loop *l, struct tasks *tasks);
-/* serve_listen - @asked for each request that is answered with a piece */
-void serve_listen(
-	struct serve *s, void (*asked)(void *arg, struct task *t, uint32_t number), void *arg);
+enum serve_event {
+	SERVE_ASKED, /* a request is answered with a piece */
+	SERVE_SENT, /* all of it went out */
+	SERVE_BROKE, /* or not */
+};
+/* serve_listen - @fn hears of every piece */
+void serve_listen(struct serve *s,
+	void (*fn)(void *arg, struct task *t, uint32_t number, enum serve_event e), void *arg);
 /* serve_piece_time - t_p of this parent: how long a piece takes, divided by those that are sent beside
  * it; at least 100 ms until the first is through. Nanoseconds. */
 uint64_t serve_piece_time(const struct serve *s);

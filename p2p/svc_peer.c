@@ -67,6 +67,7 @@ struct hand {
 	struct task *task; /* the streams hold references */
 	struct handout *handout;
 	unsigned n_streams, n_ours;
+	uint64_t began;
 	struct loop_op timer;
 };
 
@@ -178,8 +179,10 @@ static void hand_pump(struct hand *h)
 		}
 	}
 	if (handout_is_over(h->handout)) {
-		log_debug("peer: everything was handed out once id=%s children=%u", h->task->id,
-			h->n_streams);
+		log_info("peer: everything was handed out id=%s children=%u ms=%" PRIu64
+			 " piece_ms=%" PRIu64,
+			h->task->id, h->n_streams, (now - h->began) / 1000000,
+			piece_time / 1000000);
 		list_for_each_safe (it, &svc->streams) {
 			struct sync *s = list_entry(it, struct sync, link);
 
@@ -247,6 +250,7 @@ static void hand_join(struct sync *s)
 		}
 		h->svc = svc;
 		h->task = s->task;
+		h->began = loop_now(svc->c.loop);
 		loop_op_init(&h->timer, on_hand_timer);
 		list_init(&h->link);
 		list_push(&svc->hands, &h->link);
@@ -283,13 +287,18 @@ static void hand_leave(struct sync *s)
 		hand_free(h);
 }
 
-void svc_peer_asked(void *arg, struct task *t, uint32_t number)
+void svc_peer_served(void *arg, struct task *t, uint32_t number, enum serve_event e)
 {
 	struct hand *h = find_hand(arg, t);
 
 	if (!h || handout_is_over(h->handout))
 		return;
-	handout_asked(h->handout, number);
+	if (e == SERVE_ASKED)
+		handout_asked(h->handout, number, loop_now(h->svc->c.loop));
+	else if (e == SERVE_SENT)
+		handout_sent(h->handout, number);
+	else
+		handout_broke(h->handout, number);
 	hand_pump(h);
 }
 

@@ -14,13 +14,13 @@
 #include <stdint.h>
 
 #include "common/rpc/rpc.h"
+#include "p2p/serve.h"
 
 struct announce;
 struct exports;
 struct local;
 struct loop;
 struct sched;
-struct serve;
 struct svc_peer;
 struct task;
 struct tasks;
@@ -46,8 +46,8 @@ struct rpc_service svc_peer_service(struct svc_peer *s);
 /* svc_peer_close - streams end with UNAVAILABLE, so that children look elsewhere at once */
 void svc_peer_close(struct svc_peer *s);
 struct svc_peer *svc_peer_free(struct svc_peer *s); /* after its server; returns NULL */
-/* svc_peer_asked - a child asked for a piece (serve_listen): @arg is the struct svc_peer */
-void svc_peer_asked(void *arg, struct task *t, uint32_t number);
+/* svc_peer_served - what serve_listen() tells; @arg is the struct svc_peer */
+void svc_peer_served(void *arg, struct task *t, uint32_t number, enum serve_event e);
 unsigned svc_peer_n_streams(const struct svc_peer *s);
 
 #endif

@@ -17,12 +17,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
 
 #include "common/cleanup.h"
 #include "common/deadline.h"
 #include "common/rpc/addr.h"
 #include "common/tls.h"
+#include "p2p/bucket.h"
 #include "p2p/vortex/rx.h"
 #include "p2p/vortex/server.h"
 
@@ -30,6 +32,7 @@
 #define IDLE_NS        (30 * SECOND) /* less than the server's 60 s: the child closes first */
 #define BUFFER_DEFAULT (512u << 10)
 #define BUFFER_MIN     (16u << 10)
+#define LOWAT          ((int)VORTEX_PROGRESS_STEP) /* content is not worth a turn of the loop before */
 #define SPARE_MAX      8 /* buffers kept while other gets run */
 
 enum state { START, CONNECT, REQUEST, FRAME, CONTENT, ENDING };
@@ -56,9 +59,11 @@ struct vortex_pool {
 	size_t half; /* of a buffer */
 	struct tls_context *tls; /* NULL: plaintext */
 	char tls_name[256];
-	unsigned max_idle, n_idle, n_spare, n_gets;
+	unsigned max_idle, n_idle, n_spare, n_gets, max_buffers;
 	struct list idle, gets, spare; /* idle: longest first */
-	struct deadline sweep;
+	struct list throttled; /* gets that wait for tokens, longest first */
+	struct bucket all, replicas;
+	struct deadline sweep, tokens;
 	struct loop_op gone_op;
 	bool is_closing;
 	void (*gone)(void *arg);
@@ -67,14 +72,17 @@ struct vortex_pool {
 
 struct vortex_get {
 	struct vortex_pool *p;
-	struct list link;
+	struct list link, place; /* place: in p->throttled */
+	size_t taken; /* tokens, for the receive that runs */
 	enum state state;
 	int fd;
 	struct tls *tls;
 	bool was_kept, has_answer, is_clean; /* clean: the connection may be kept */
+	bool is_slow; /* less than LOWAT in the time allowed: every byte counts */
 	struct loop_op io, recv, write; /* start, connect and send; receive; to the file */
 	struct deadline deadline;
 	uint64_t started;
+	int lowat; /* of the socket */
 	struct vortex_want w;
 	struct sockaddr_storage addr;
 	struct vortex_download request;
@@ -162,6 +170,16 @@ static void slab_put(struct vortex_pool *p, struct slab *b)
 	}
 }
 
+/* set_lowat - how many bytes must be there before it is worth looking: a transfer that shares the line
+ * with others would otherwise be received packet by packet */
+static void set_lowat(struct vortex_get *g, int n)
+{
+	if (g->lowat != n && g->addr.ss_family != AF_UNIX &&
+		!g->tls) /* records have sizes of their own */
+		setsockopt(g->fd, SOL_SOCKET, SO_RCVLOWAT, &n, sizeof(n));
+	g->lowat = n;
+}
+
 /* ---- kept connections ------------------------------------------------------------------------- */
 
 static void kept_close(struct vortex_pool *p, struct kept *k)
@@ -182,6 +200,7 @@ static void keep_connection(struct vortex_get *g)
 		return;
 	if (p->n_idle == p->max_idle)
 		kept_close(p, container_of(p->idle.next, struct kept, link));
+	set_lowat(g, 1);
 	*k = (struct kept){.fd = take_fd(&g->fd),
 		.tls = g->tls,
 		.since = loop_now(p->loop),
@@ -226,7 +245,7 @@ static int take_kept(struct vortex_get *g)
 static void pool_check_gone(struct vortex_pool *p)
 {
 	if (p->is_closing && list_empty(&p->gets) && !deadline_is_active(&p->sweep) &&
-		!loop_op_is_active(&p->gone_op))
+		!deadline_is_active(&p->tokens) && !loop_op_is_active(&p->gone_op))
 		loop_post(p->loop, &p->gone_op, 0);
 }
 
@@ -275,6 +294,7 @@ finish(struct vortex_get *g, enum vortex_outcome outcome, int error, const char 
 	va_start(ap, fmt);
 	vsnprintf(g->result.message, sizeof(g->result.message), fmt, ap);
 	va_end(ap);
+	list_del(&g->place);
 	loop_cancel(l, &g->io);
 	loop_cancel(l, &g->recv);
 	loop_cancel(l, &g->write);
@@ -325,12 +345,29 @@ static void lost(struct vortex_get *g, int error)
 	}
 }
 
+static bool has_bytes(const struct vortex_get *g)
+{
+	int n = 0;
+
+	return ioctl(g->fd, FIONREAD, &n) == 0 && n > 0;
+}
+
+/* receive_slowly - some bytes came, only fewer than are waited for: the receive that runs gets them */
+static void receive_slowly(struct vortex_get *g)
+{
+	g->is_slow = true;
+	set_lowat(g, 1);
+	deadline_set(&g->deadline, loop_now(g->p->loop) + g->w.stall_timeout_ns);
+}
+
 static void on_deadline(struct deadline *d, bool expired)
 {
 	struct vortex_get *g = container_of(d, struct vortex_get, deadline);
 
 	if (expired && g->state == CONNECT)
 		finish(g, VORTEX_UNREACHABLE, ETIMEDOUT, "no connection in the time allowed");
+	else if (expired && g->state == CONTENT && !g->is_slow && has_bytes(g))
+		receive_slowly(g);
 	else if (expired && g->state == CONTENT)
 		finish(g, VORTEX_STALLED, 0, "no byte for a while after %" PRIu32 " of %" PRIu32,
 			g->received, g->w.length);
@@ -346,16 +383,79 @@ static uint8_t *half_of(struct vortex_get *g)
 	return g->slab->bytes + (size_t)g->half * g->p->half;
 }
 
-static void receive(struct vortex_get *g)
+/* quantum - what one get may take from a bucket before it is another's turn */
+static uint64_t quantum(const struct bucket *b)
+{
+	return b->rate ? b->burst / 4 : UINT64_MAX;
+}
+
+/* when - the time at which @g may receive its share of @n bytes, which is reduced to it */
+static uint64_t when(struct vortex_get *g, size_t *n)
+{
+	struct vortex_pool *p = g->p;
+	uint64_t now = loop_now(p->loop), at, own;
+
+	if (*n > quantum(&p->all))
+		*n = quantum(&p->all);
+	if (g->w.class == VORTEX_REPLICA && *n > quantum(&p->replicas))
+		*n = quantum(&p->replicas);
+	at = bucket_when(&p->all, now, *n);
+	own = g->w.class == VORTEX_REPLICA ? bucket_when(&p->replicas, now, *n) : now;
+	return own > at ? own : at;
+}
+
+/* receive - as many bytes as there are tokens for, or wait for them; @has_turn: those who wait longer
+ * were asked before */
+static void receive(struct vortex_get *g, bool has_turn)
 {
 	const struct vortex_rx *rx = &g->slab->rx;
-	size_t n = g->p->half;
+	struct vortex_pool *p = g->p;
+	uint64_t now = loop_now(p->loop), at;
+	size_t n = p->half;
 
 	if (rx->state == VORTEX_RX_CONTENT && rx->left < n)
 		n = rx->left;
-	if (g->state == CONTENT)
-		deadline_set(&g->deadline, loop_now(g->p->loop) + g->w.stall_timeout_ns);
-	tls_recv(g->tls, g->p->loop, &g->recv, g->fd, half_of(g), n);
+	at = when(g, &n);
+	if (at > now || (!has_turn && !list_empty(&p->throttled))) {
+		list_push(&p->throttled, &g->place);
+		deadline_set(&g->deadline, UINT64_MAX); /* we are slow, not the parent */
+		if (p->tokens.at > at)
+			deadline_set(&p->tokens, at);
+		return;
+	}
+	g->taken = n;
+	bucket_take(&p->all, now, n);
+	if (g->w.class == VORTEX_REPLICA)
+		bucket_take(&p->replicas, now, n);
+	deadline_set(&g->deadline,
+		now + (g->state == CONTENT ? g->w.stall_timeout_ns : g->w.header_timeout_ns));
+	set_lowat(g, g->state != CONTENT || g->is_slow ? 1 : n < LOWAT ? (int)n : LOWAT);
+	tls_recv(g->tls, p->loop, &g->recv, g->fd, half_of(g), n);
+}
+
+static void return_tokens(struct vortex_get *g, int res)
+{
+	size_t used = res > 0 ? (size_t)res : 0;
+
+	bucket_return(&g->p->all, g->taken - used);
+	if (g->w.class == VORTEX_REPLICA)
+		bucket_return(&g->p->replicas, g->taken - used);
+	g->taken = 0;
+}
+
+/* on_tokens - those who waited, in their order, as far as it goes; of two classes one may have to wait
+ * longer than the other */
+static void on_tokens(struct deadline *d, bool expired)
+{
+	struct vortex_pool *p = container_of(d, struct vortex_pool, tokens);
+	struct list todo, *n;
+
+	list_init(&todo);
+	while (expired && (n = list_pop(&p->throttled)))
+		list_push(&todo, n);
+	while ((n = list_pop(&todo)))
+		receive(container_of(n, struct vortex_get, place), true);
+	pool_check_gone(p);
 }
 
 static void write_rest(struct vortex_get *g)
@@ -385,8 +485,10 @@ static void go_on(struct vortex_get *g)
 		write_rest(g);
 	}
 	if (!vortex_rx_is_final(rx)) {
+		if (list_is_linked(&g->place))
+			return; /* it waits for tokens */
 		if (!loop_op_is_active(&g->recv) && !g->ready.n)
-			receive(g);
+			receive(g, false);
 		else if (!loop_op_is_active(&g->recv)) /* our disk is slow, not the parent */
 			deadline_set(&g->deadline, UINT64_MAX);
 		return;
@@ -446,6 +548,7 @@ static void on_recv(struct loop_op *op, int res)
 
 	if (tls_again(g->tls, g->p->loop, op, &res))
 		return;
+	return_tokens(g, res);
 	if (g->state != ENDING && res > 0) {
 		g->has_answer = true;
 		on_bytes(g, (size_t)res);
@@ -501,6 +604,7 @@ static void dial(struct vortex_get *g)
 	int on = 1;
 
 	g->was_kept = false;
+	g->lowat = 1;
 	g->state = CONNECT;
 	g->fd = socket(g->addr.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	if (g->fd < 0) {
@@ -562,7 +666,7 @@ static void on_io(struct loop_op *op, int res)
 			break;
 		}
 		g->state = FRAME;
-		receive(g);
+		receive(g, true);
 		break;
 	default:
 		break;
@@ -572,10 +676,10 @@ static void on_io(struct loop_op *op, int res)
 
 /* ---- the interface ---------------------------------------------------------------------------- */
 
-int vortex_pool_new(
-	struct vortex_pool **out, struct loop *l, unsigned max_idle, size_t buffer_bytes)
+int vortex_pool_new(struct vortex_pool **out, struct loop *l, const struct vortex_pool_options *o)
 {
 	struct vortex_pool *p = calloc(1, sizeof(*p));
+	size_t buffer_bytes = o->buffer_bytes;
 
 	if (!p)
 		return -ENOMEM;
@@ -583,7 +687,12 @@ int vortex_pool_new(
 		buffer_bytes = BUFFER_DEFAULT;
 	p->loop = l;
 	p->half = (buffer_bytes > BUFFER_MIN ? buffer_bytes : BUFFER_MIN) / 2;
-	p->max_idle = max_idle;
+	p->max_idle = o->max_idle;
+	p->max_buffers = o->max_buffers;
+	bucket_init(&p->all, o->bandwidth, loop_now(l));
+	bucket_init(&p->replicas, o->replica_bandwidth, loop_now(l));
+	list_init(&p->throttled);
+	deadline_init(&p->tokens, l, on_tokens);
 	list_init(&p->idle);
 	list_init(&p->gets);
 	list_init(&p->spare);
@@ -611,6 +720,7 @@ void vortex_pool_close(struct vortex_pool *p, void (*gone)(void *arg), void *arg
 	while (!list_empty(&p->idle))
 		kept_close(p, container_of(p->idle.next, struct kept, link));
 	deadline_stop(&p->sweep);
+	deadline_stop(&p->tokens);
 	pool_check_gone(p);
 }
 
@@ -622,16 +732,20 @@ static uint64_t or_default(uint64_t value, uint64_t def)
 struct vortex_get *vortex_get_start(struct vortex_pool *p, const struct vortex_want *w,
 	void (*fn)(void *arg, struct vortex_get *g, const struct vortex_result *r), void *arg)
 {
-	struct vortex_get *g =
-		p->is_closing || w->addr_len > sizeof(g->addr) ? NULL : calloc(1, sizeof(*g));
+	struct vortex_get *g = p->is_closing || w->addr_len > sizeof(g->addr) ||
+					       (p->max_buffers && p->n_gets >= p->max_buffers)
+				       ? NULL
+				       : calloc(1, sizeof(*g));
 
 	if (!g)
 		return NULL;
+	list_init(&g->place);
 	g->p = p;
 	g->fd = -1;
 	g->fn = fn;
 	g->arg = arg;
 	g->started = loop_now(p->loop);
+	g->lowat = 1;
 	g->w = *w;
 	memcpy(&g->addr, w->addr, w->addr_len);
 	g->w.addr = NULL; /* copied, and so is the id */

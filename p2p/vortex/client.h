@@ -4,8 +4,8 @@
  * Caller: fetch, which decides about retries: this room knows one piece, one parent. The pool keeps
  * connections to our own peers for reuse; a parent of the other kind closes after one answer, which is
  * normal. A kept connection that turns out to be dead is replaced by a new one without a word.
- * Memory: one buffer of `buffer_bytes` per running get, none when idle. While one half of it is being
- * written the other is received into. Lengths, offsets and numbers of the parent are compared with
+ * Memory: one buffer of `buffer_bytes` per running get, at most `max_buffers`, none when idle. While one
+ * half of it is being written the other is received into. Lengths, offsets and numbers of the parent are compared with
  * what was asked for, never trusted.
  */
 #ifndef P2P_VORTEX_CLIENT_H
@@ -39,6 +39,12 @@ enum vortex_outcome {
 };
 const char *vortex_outcome_name(enum vortex_outcome o);
 
+enum vortex_class {
+	VORTEX_FOREGROUND, /* somebody waits for it */
+	VORTEX_REPLICA, /* a copy for the cluster's sake */
+	VORTEX_N_CLASSES
+};
+
 struct vortex_want {
 	const struct sockaddr *addr; /* copied */
 	socklen_t addr_len;
@@ -46,6 +52,7 @@ struct vortex_want {
 	uint32_t number, length;
 	uint64_t offset; /* expected; also where it goes in @fd */
 	int fd; /* written with positions; must stay open until fn */
+	enum vortex_class class; /* of bandwidth */
 	bool reuse; /* the parent is known to be of our kind: ask with tag 253 (tlv.h) */
 	uint64_t connect_timeout_ns, header_timeout_ns, stall_timeout_ns; /* 0 = 2 s, 10 s, 5 s */
 	/* progress - the header has come, or VORTEX_PROGRESS_STEP more bytes are in the file; from the
@@ -67,16 +74,21 @@ struct vortex_result {
 	uint64_t duration_ns;
 };
 
-/* vortex_pool_new - at most @max_idle kept connections; they are closed after 30 s without use.
- * @buffer_bytes: 0 = 512 KiB; at least 16 KiB */
-int vortex_pool_new(
-	struct vortex_pool **out, struct loop *l, unsigned max_idle, size_t buffer_bytes);
+struct vortex_pool_options {
+	unsigned max_idle; /* kept connections; they are closed after 30 s without use */
+	size_t buffer_bytes; /* 0 = 512 KiB; at least 16 KiB */
+	unsigned max_buffers; /* gets at once; 0 = no limit */
+	uint64_t bandwidth; /* bytes per second of all gets, which share it equally; 0 = no limit */
+	uint64_t replica_bandwidth; /* of it, for VORTEX_REPLICA; 0 = no limit of its own */
+};
+int vortex_pool_new(struct vortex_pool **out, struct loop *l, const struct vortex_pool_options *o);
 /* vortex_pool_set_tls - connections from now on speak TLS with parents whose certificates name @name (copied), or
  * the address that was dialled when @name is empty. It holds a reference. */
 void vortex_pool_set_tls(struct vortex_pool *p, struct tls_context *tls, const char *name);
 /* all gets end (CANCELLED) first, then @gone from the loop */
 void vortex_pool_close(struct vortex_pool *p, void (*gone)(void *arg), void *arg);
-/* vortex_get_start - NULL when out of memory or when the pool is closing (fn is then not called).
+/* vortex_get_start - NULL when out of memory, when all buffers are in use, or when the pool is closing (fn
+ * is then not called).
  * @fn comes from the loop, once; @g is gone when it returns. In it, and only when the result is OK, all
  * bytes are in the file. */
 struct vortex_get *vortex_get_start(struct vortex_pool *p, const struct vortex_want *w,

@@ -43,7 +43,17 @@
 enum state { READ, FIND, QUEUED, SEND, LINGER, CLOSED };
 static const char *const state_names[] = {"read", "find", "queued", "send", "linger", "closed"};
 
+/* what one address has taken; as long as it has a connection */
+struct account {
+	struct list link;
+	struct sockaddr_storage addr; /* without port */
+	unsigned n_connections;
+	uint64_t served; /* bytes, or rather virtual time: who has least is next */
+};
+
 struct vortex_request {
+	struct account *account;
+	bool has_turn; /* the others that wait for tokens are not before it */
 	struct vortex_server *s;
 	enum state state;
 	int fd;
@@ -77,6 +87,8 @@ struct vortex_server {
 	struct bucket bucket;
 	struct tls_context *tls;
 	struct list all, idle, waiting, throttled; /* idle: in READ, longest first */
+	struct list accounts;
+	uint64_t served; /* of the account whose turn it was last */
 	struct loop_op accept, gone_op;
 	struct deadline accept_retry, tokens;
 	struct vortex_server_stats stats;
@@ -191,6 +203,10 @@ static void conn_check_gone(struct vortex_request *c)
 	tls_free(c->tls);
 	fd_close(c->fd);
 	list_del(&c->all);
+	if (!--c->account->n_connections) {
+		list_del(&c->account->link);
+		free(c->account);
+	}
 	free(c);
 	server_check_gone(s);
 }
@@ -519,6 +535,8 @@ static void wait_for_tokens(struct vortex_request *c)
 {
 	struct vortex_server *s = c->s;
 
+	if (c->account->served < s->served) /* what it did not take earlier is not saved up */
+		c->account->served = s->served;
 	list_push(&s->throttled, &c->place);
 	deadline_set(&s->tokens, bucket_when(&s->bucket, loop_now(s->loop), quantum(s)));
 }
@@ -533,12 +551,13 @@ static void step_content(struct vortex_request *c)
 		c->is_starved = true;
 		return;
 	}
-	if (!list_empty(&s->throttled) ||
+	if ((!c->has_turn && !list_empty(&s->throttled)) ||
 		bucket_when(&s->bucket, loop_now(s->loop), n) > loop_now(s->loop)) {
 		wait_for_tokens(c);
 		return;
 	}
 	c->chunk = (uint32_t)bucket_take(&s->bucket, loop_now(s->loop), n);
+	c->account->served += c->chunk;
 	if (!is_cached(c->piece.fd, off, c->chunk)) {
 		loop_work(s->loop, &c->io, send_chunk, c);
 		return;
@@ -598,24 +617,66 @@ static void on_io(struct loop_op *op, int res)
 	conn_check_gone(c);
 }
 
+/* fairest - of those that wait for tokens, one of the child that has had least */
+static struct vortex_request *fairest(const struct vortex_server *s)
+{
+	struct vortex_request *best = NULL;
+
+	list_for_each (it, &s->throttled) {
+		struct vortex_request *c = container_of(it, struct vortex_request, place);
+
+		if (!best || c->account->served < best->account->served)
+			best = c;
+	}
+	return best;
+}
+
 static void on_tokens(struct deadline *d, bool expired)
 {
 	struct vortex_server *s = container_of(d, struct vortex_server, tokens);
-	struct list ready, *n;
+	uint64_t now = loop_now(s->loop);
 
-	list_init(&ready);
-	while (expired && (n = list_pop(&s->throttled)))
-		list_push(&ready, n);
-	while ((n = list_pop(&ready))) { /* who wants more after its share goes to the end */
-		struct vortex_request *c = container_of(n, struct vortex_request, place);
+	while (expired && !list_empty(&s->throttled)) {
+		struct vortex_request *c = fairest(s);
 
+		if (bucket_when(&s->bucket, now, quantum(s)) > now) {
+			deadline_set(d, bucket_when(&s->bucket, now, quantum(s)));
+			break;
+		}
+		list_del(&c->place);
+		s->served = c->account->served;
+		c->has_turn = true;
 		step(c);
+		c->has_turn = false;
 		conn_check_gone(c);
 	}
 	server_check_gone(s);
 }
 
 /* ---- accepting -------------------------------------------------------------------------------- */
+
+static struct account *account_of(struct vortex_server *s, const struct sockaddr_storage *child)
+{
+	struct sockaddr_storage addr = *child;
+	struct account *a;
+
+	if (addr.ss_family == AF_INET)
+		((struct sockaddr_in *)&addr)->sin_port = 0;
+	else if (addr.ss_family == AF_INET6)
+		((struct sockaddr_in6 *)&addr)->sin6_port = 0;
+	list_for_each (it, &s->accounts) {
+		a = container_of(it, struct account, link);
+		if (!memcmp(&a->addr, &addr, sizeof(addr)))
+			return a;
+	}
+	a = calloc(1, sizeof(*a));
+	if (!a)
+		return NULL;
+	a->addr = addr;
+	a->served = s->served;
+	list_push(&s->accounts, &a->link);
+	return a;
+}
 
 static int conn_new(struct vortex_server *s, int fd)
 {
@@ -643,6 +704,13 @@ static int conn_new(struct vortex_server *s, int fd)
 		}
 		tls_allow_kernel(c->tls);
 	}
+	c->account = account_of(s, &c->child);
+	if (!c->account) {
+		tls_free(c->tls);
+		free(c);
+		return -ENOMEM;
+	}
+	c->account->n_connections++;
 	list_init(&c->place);
 	loop_op_init(&c->recv, on_recv);
 	loop_op_init(&c->io, on_io);
@@ -745,6 +813,7 @@ int vortex_server_new(struct vortex_server **out, struct loop *l, int listen_fd,
 	list_init(&s->idle);
 	list_init(&s->waiting);
 	list_init(&s->throttled);
+	list_init(&s->accounts);
 	loop_op_init(&s->accept, on_accept);
 	loop_op_init(&s->gone_op, on_gone);
 	deadline_init(&s->accept_retry, l, on_accept_retry);

@@ -59,7 +59,9 @@ struct vortex_server_limits { /* 0 = the default named here */
 	uint64_t request_timeout_ns; /* from accept, or the first byte, to a whole request: 10 s */
 	uint64_t idle_timeout_ns; /* a kept connection between two requests: 60 s */
 	uint64_t stall_timeout_ns; /* the child takes no byte: 15 s */
-	uint64_t bandwidth; /* bytes per second for all; 0 = no limit */
+	/* content bytes per second for all; 0 = no limit. Children (addresses) that want more than there is
+	 * get equal shares, however many connections they have. */
+	uint64_t bandwidth;
 };
 
 /* vortex_server_new - @listen_fd is a listening, non-blocking socket, the server's from success on. SIGPIPE

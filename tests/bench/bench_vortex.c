@@ -241,7 +241,9 @@ static void child_vortex(enum way way)
 {
 	struct child c = {.l = make_loop(way)};
 
-	if (vortex_pool_new(&c.pool, c.l, b.at_once, b.buffer_bytes))
+	if (vortex_pool_new(&c.pool, c.l,
+		    &(struct vortex_pool_options){
+			    .max_idle = b.at_once, .buffer_bytes = b.buffer_bytes}))
 		die("the pool", ENOMEM);
 	for (uint32_t i = 0; i < b.at_once && i < b.n_pieces; i++)
 		start_one(&c);

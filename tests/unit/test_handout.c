@@ -59,8 +59,10 @@ static void each_piece_is_told_to_one_child_and_evenly(void **state)
 	while (!handout_is_over(h)) {
 		assert_true(offers(h, 0, &wake) <= 4);
 		for (int i = 0; i < 4; i++) { /* whoever was told asks at once */
-			for (unsigned o = 0; o < k[i].n; o++)
-				handout_asked(h, k[i].offers[o]);
+			for (unsigned o = 0; o < k[i].n; o++) {
+				handout_asked(h, k[i].offers[o], 0);
+				handout_sent(h, k[i].offers[o]);
+			}
 		}
 		offers(h, 0, &wake);
 	}
@@ -85,10 +87,10 @@ static void few_offers_are_open_at_a_time(void **state)
 	assert_int_equal(offers(h, TP, &wake), 4);
 	assert_true(wake == TP + 3 * TP); /* then they do not count any more */
 	assert_int_equal(offers(h, TP + 3 * TP - 1, &wake), 0);
-	handout_asked(h, k.offers[2]);
+	handout_asked(h, k.offers[2], 0);
 	assert_int_equal(offers(h, TP + 3 * TP - 1, &wake), 1);
 	assert_int_equal(offers(h, TP + 3 * TP, &wake), 3);
-	handout_asked(h, 99999); /* a stranger's number */
+	handout_asked(h, 99999, 0); /* a stranger's number */
 	assert_int_equal(offers(h, TP + 3 * TP, &wake), 0);
 	handout_free(h);
 }
@@ -102,18 +104,32 @@ static void what_nobody_asks_for_goes_to_another_and_then_it_ends(void **state)
 	assert_int_equal(handout_new(&h, 8, 3), 0);
 	join(h, &a, 8);
 	assert_int_equal(offers(h, 0, &wake), 4);
-	for (int i = 0; i < 4; i++)
-		handout_asked(h, a.offers[i]);
+	for (int i = 0; i < 4; i++) {
+		handout_asked(h, a.offers[i], 0);
+		handout_sent(h, a.offers[i]);
+	}
 	assert_int_equal(offers(h, 0, &wake), 4);
 	join(h, &b, 8);
 	/* the last four: the first of them is stale when the others are not */
-	handout_asked(h, a.offers[5]);
-	handout_asked(h, a.offers[6]);
+	handout_sent(h, a.offers[5]);
+	handout_sent(h, a.offers[6]);
 	assert_int_equal(offers(h, 15 * TP, &wake), 0);
 	assert_false(handout_is_over(h));
 	assert_true(wake == 16 * TP);
 	assert_int_equal(offers(h, 16 * TP, &wake), 0);
-	assert_true(handout_is_over(h)); /* P7: asked for, or offered long ago */
+	assert_true(handout_is_over(h)); /* P7: sent, or offered long ago */
+	handout_free(h);
+
+	assert_int_equal(
+		handout_new(&h, 1, 3), 0); /* a transfer that does not end is not waited for */
+	join(h, &a, 1);
+	assert_int_equal(offers(h, 0, &wake), 1);
+	handout_asked(h, a.offers[0], TP);
+	assert_int_equal(offers(h, 64 * TP, &wake), 0);
+	assert_false(handout_is_over(h));
+	assert_true(wake == 65 * TP);
+	assert_int_equal(offers(h, wake, &wake), 0);
+	assert_true(handout_is_over(h));
 	handout_free(h);
 
 	assert_int_equal(handout_new(&h, 6, 3), 0);
@@ -136,15 +152,22 @@ static void who_leaves_gives_back_and_who_has_it_is_not_told(void **state)
 	assert_int_equal(handout_new(&h, 4, 9), 0);
 	join(h, &a, 4);
 	assert_int_equal(offers(h, 0, &wake), 4);
-	handout_asked(h, a.offers[0]);
+	handout_asked(h, a.offers[0], 0);
+	handout_sent(h, a.offers[0]);
 	handout_leave(h, &a.c);
 	assert_int_equal(offers(h, 0, &wake), 0); /* nobody is there */
 	join(h, &b, 4);
 	b.wanted[0] &= ~(1ull << a.offers[1]);
-	assert_int_equal(
-		offers(h, 0, &wake), 2); /* not the one that was asked for, nor what it has */
-	handout_asked(h, b.offers[0]);
-	handout_asked(h, b.offers[1]);
+	/* not the one that was sent, nor what it has */
+	assert_int_equal(offers(h, 0, &wake), 2);
+	for (int i = 0; i < 2; i++) {
+		handout_asked(h, b.offers[i], 0);
+		assert_int_equal(offers(h, 0, &wake), 0);
+		assert_false(handout_is_over(h)); /* not before they are sent */
+	}
+	handout_sent(h, b.offers[0]);
+	handout_broke(h, b.offers[0]); /* of a second request: it was sent once */
+	handout_broke(h, b.offers[1]);
 	assert_int_equal(offers(h, 0, &wake), 0);
 	assert_true(handout_is_over(h)); /* nobody wants what is left */
 	handout_leave(h, &b.c);
