@@ -41,7 +41,10 @@
 #define POLICY_MIN_NS     (60 * S)
 #define PINNED_S          20 /* the kernel keeps an object for 10 to 20 s after its last use */
 #define BTRFS_MAGIC       0x9123683Eu
+#define XFS_MAGIC         0x58465342u
 #define BCACHEFS_MAGIC    0xca451a4eu
+#define LAZY_LOOKS        20 /* after a sync, LAZY_PAUSE_NS apart */
+#define LAZY_PAUSE_NS     5000000
 #define FSCACHE_STATS     "/proc/fs/fscache/stats"
 
 /* What the file system looks like now. */
@@ -86,7 +89,7 @@ struct culler {
 	bool has_source;
 	struct cull cull;
 	struct graveyard *graveyard;
-	bool is_lazy_fs; /* frees space only with a commit */
+	bool is_lazy_fs; /* what is removed is free only later: with a commit, or when a worker was there */
 
 	/* the thread's */
 	struct view view;
@@ -429,13 +432,23 @@ static struct cull_need compute_need(
 	return need;
 }
 
-/* btrfs gives space back when it commits: make it, once enough was removed, and look again. */
+/* btrfs gives space back when it commits, XFS when its background worker has taken the inodes apart
+ * (5.16; statfs wakes it, nothing waits for it). Make it, once enough was removed, and look again. */
 static void sync_if_enough(struct culler *c, const struct cull_need *need)
 {
+	const struct timespec pause = {.tv_nsec = LAZY_PAUSE_NS};
+	struct statfs fs;
+
 	if (!c->is_lazy_fs || !c->freed_since_sync || need->deficit_bytes)
 		return;
 	if (syncfs(c->root_fd) < 0)
 		LOG_LIMITED(LOG_WARNING, "cull: syncfs: %s", strerror(errno));
+	for (int i = 0; i < LAZY_LOOKS && !fstatfs(c->root_fd, &fs); i++) {
+		if ((uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize >=
+			avail_bytes(c) + c->freed_since_sync / 2)
+			break; /* it has begun to show */
+		nanosleep(&pause, NULL);
+	}
 	c->freed_since_sync = 0;
 }
 
@@ -1131,7 +1144,8 @@ static int set_up(struct culler *c, const struct culler_config *cfg, struct cull
 	c->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (c->wake_fd < 0 || c->event_fd < 0 || fstatfs(c->root_fd, &fs) < 0)
 		return -errno;
-	c->is_lazy_fs = (uint32_t)fs.f_type == BTRFS_MAGIC || (uint32_t)fs.f_type == BCACHEFS_MAGIC;
+	c->is_lazy_fs = (uint32_t)fs.f_type == BTRFS_MAGIC || (uint32_t)fs.f_type == XFS_MAGIC ||
+			(uint32_t)fs.f_type == BCACHEFS_MAGIC;
 	r = copy_config(c, cfg);
 	if (r < 0)
 		return r;

@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "cachefilesd/api/record.h"
 #include "common/cleanup.h"
@@ -362,14 +363,31 @@ static void on_post(struct loop_op *op, int res)
 	answer_openers(t, t->phase == TASK_OVER ? &t->why : NULL);
 }
 
-void tasks_open(struct tasks *ts, struct task_open *o, const char *id)
+static void end(struct task *t, const struct outcome *why);
+
+/* What we have in hand may have been removed from the store meanwhile (deleted, expired, found
+ * damaged): then its files have no name any more, and it is found here no more than there. */
+static struct task *find_in_hand(struct tasks *ts, const char *id)
 {
 	struct map_node *n = map_find(&ts->map, id, strlen(id));
-	struct task *t;
+	struct task *t = n ? container_of(n, struct task, node) : NULL;
+	struct outcome why;
+	struct stat st;
+
+	if (!t || t->phase != TASK_COMPLETE || t->read_fd < 0 || fstat(t->read_fd, &st) < 0 ||
+		st.st_nlink)
+		return t;
+	outcome_set(&why, RPC_NOT_FOUND, "task %s was removed from the store", id);
+	end(t, &why);
+	return NULL;
+}
+
+void tasks_open(struct tasks *ts, struct task_open *o, const char *id)
+{
+	struct task *t = find_in_hand(ts, id);
 
 	list_init(&o->link);
-	if (n) {
-		t = container_of(n, struct task, node);
+	if (t) {
 		list_push(&t->openers, &o->link);
 		if (t->phase != TASK_OPENING && !loop_op_is_active(&t->post)) {
 			if (list_is_linked(&t->link)) { /* not to be released meanwhile */
@@ -402,8 +420,7 @@ void task_open_cancel(struct task_open *o)
 
 struct task *tasks_find(struct tasks *ts, const char *id)
 {
-	struct map_node *n = map_find(&ts->map, id, strlen(id));
-	struct task *t = n ? container_of(n, struct task, node) : NULL;
+	struct task *t = find_in_hand(ts, id);
 
 	return t && t->phase != TASK_OPENING ? task_ref(t) : NULL;
 }

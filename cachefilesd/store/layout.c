@@ -14,6 +14,7 @@
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/fsverity.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -795,24 +796,78 @@ static int walk_dir(int parent, const char *name, bool partial, struct record *r
 	return rc < 0 ? rc : 0;
 }
 
-int layout_walk(struct layout *l, int (*fn)(void *arg, const struct layout_entry *e), void *arg)
+/* A start waits for the walk, and the walk for the kernel, entry by entry: with many entries, several
+ * threads take a shard each. */
+#define WALK_THREADS  4
+#define WALK_MANY     2000 /* entries after which it is worth their while */
+#define WALK_N_SHARDS 256
+
+struct walk {
+	struct layout *l;
+	int (*fn)(void *arg, const struct layout_entry *e);
+	void *arg;
+	pthread_mutex_t lock; /* over fn and what follows */
+	unsigned next_shard, n_entries, n_threads;
+	int rc;
+	pthread_t threads[WALK_THREADS];
+};
+
+static void *walk_shards(void *arg);
+
+static int walk_entry(void *arg, const struct layout_entry *e)
 {
+	struct walk *w = arg;
+	int rc;
+
+	pthread_mutex_lock(&w->lock);
+	rc = w->rc ? w->rc : w->fn(w->arg, e);
+	if (++w->n_entries == WALK_MANY)
+		while (w->n_threads < WALK_THREADS - 1 &&
+			!pthread_create(&w->threads[w->n_threads], NULL, walk_shards, w))
+			w->n_threads++;
+	pthread_mutex_unlock(&w->lock);
+	return rc;
+}
+
+static void *walk_shards(void *arg)
+{
+	struct walk *w = arg;
 	_cleanup_free_ struct record *r = malloc(sizeof(*r));
-	int rc = 0;
+	int rc = r ? 0 : -ENOMEM;
 
-	if (!r)
-		return -ENOMEM;
-	for (unsigned i = 0; i < 256 && !rc; i++) {
+	while (!rc) {
 		char shard[3];
+		unsigned i;
 
+		pthread_mutex_lock(&w->lock);
+		i = w->next_shard < WALK_N_SHARDS && !w->rc ? w->next_shard++ : WALK_N_SHARDS;
+		pthread_mutex_unlock(&w->lock);
+		if (i == WALK_N_SHARDS)
+			break;
 		snprintf(shard, sizeof(shard), "%02x", i);
-		rc = walk_dir(l->tasks, shard, false, r, fn, arg);
+		rc = walk_dir(w->l->tasks, shard, false, r, walk_entry, w);
 		if (rc == -ENOENT)
 			rc = 0;
 	}
-	if (!rc)
-		rc = walk_dir(l->incoming, ".", true, r, fn, arg);
-	return rc;
+	pthread_mutex_lock(&w->lock);
+	if (!w->rc)
+		w->rc = rc;
+	pthread_mutex_unlock(&w->lock);
+	return NULL;
+}
+
+int layout_walk(struct layout *l, int (*fn)(void *arg, const struct layout_entry *e), void *arg)
+{
+	_cleanup_free_ struct record *r = malloc(sizeof(*r));
+	struct walk w = {.l = l, .fn = fn, .arg = arg, .lock = PTHREAD_MUTEX_INITIALIZER};
+
+	if (!r)
+		return -ENOMEM;
+	walk_shards(&w);
+	for (unsigned i = 0; i < w.n_threads; i++)
+		pthread_join(w.threads[i], NULL);
+	pthread_mutex_destroy(&w.lock);
+	return w.rc ? w.rc : walk_dir(l->incoming, ".", true, r, fn, arg);
 }
 
 bool layout_is_there(struct layout *l, bool is_partial, const char *name)

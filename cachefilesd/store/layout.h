@@ -96,7 +96,8 @@ struct layout_entry {
 	uint64_t bytes, used_ns;
 	uint32_t n_present;
 };
-/* layout_walk - every task and partial; unknown names are reported with error -EINVAL. A negative
+/* layout_walk - @fn for every task and partial, one at a time, though not always on the same thread and in no
+ * order; unknown names are reported with error -EINVAL. A negative
  * result of @fn ends the walk and is returned. */
 int layout_walk(struct layout *l, int (*fn)(void *arg, const struct layout_entry *e), void *arg);
 
