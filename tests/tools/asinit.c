@@ -2,9 +2,11 @@
 /* asinit.c — starts a program as systemd would: in a guest the file is labelled init_exec_t, so this
  * process is init_t and the program's own label decides its domain.
  *
- *   asinit [-u UID] [-g GID] [-n] [-x CONTEXT] [-C DIR] PROGRAM [ARGUMENT…]
+ *   asinit [-u UID] [-g GID] [-n] [-x CONTEXT] [-o FILE] PROGRAM [ARGUMENT…]
  *
  * -n: no_new_privs, as the units have it. -x: the context to execute in, instead of the label's.
+ * Standard input, output and error are /dev/null, or FILE for the last two: opened here, because a
+ * descriptor carries the context of who opened it, and a daemon may use init's.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -24,13 +26,13 @@ static int fail(const char *what)
 
 int main(int argc, char **argv)
 {
-	const char *context = NULL;
+	const char *context = NULL, *output = "/dev/null";
 	bool no_new_privs = false;
 	gid_t gid = 0;
 	uid_t uid = 0;
 	int c;
 
-	while ((c = getopt(argc, argv, "+u:g:nx:C:")) != -1) {
+	while ((c = getopt(argc, argv, "+u:g:nx:o:")) != -1) {
 		switch (c) {
 		case 'u':
 			uid = (uid_t)atoi(optarg);
@@ -44,9 +46,8 @@ int main(int argc, char **argv)
 		case 'x':
 			context = optarg;
 			break;
-		case 'C':
-			if (chdir(optarg))
-				return fail(optarg);
+		case 'o':
+			output = optarg;
 			break;
 		default:
 			return 2;
@@ -54,6 +55,15 @@ int main(int argc, char **argv)
 	}
 	if (optind >= argc)
 		return 2;
+	for (int i = 0; i < 3; i++) {
+		int fd = i == 0 ? open("/dev/null", O_RDONLY)
+				: open(output, O_WRONLY | O_CREAT | O_APPEND, 0600);
+
+		if (fd < 0 || dup2(fd, i) < 0)
+			return fail(output);
+		if (fd > 2)
+			close(fd);
+	}
 	if (context) {
 		int fd = open("/proc/thread-self/attr/exec", O_WRONLY | O_CLOEXEC);
 

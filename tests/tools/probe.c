@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* probe.c — tries one thing and says how that went: "ok", or the error's name. A copy that carries
- * the label of a daemon tries it in that daemon's domain.
+/* probe.c — tries one thing; the exit status is 0 or the number of the error (13 is EACCES). A copy
+ * that carries the label of a daemon tries it in that daemon's domain.
  *
  *   probe open PATH          for reading
  *   probe append PATH        for writing at the end
@@ -8,7 +8,6 @@
  *   probe connect PATH       to a unix stream socket
  *   probe socket inet|inet6|packet|unix
  *   probe run PATH           execve
- *   probe read               from standard input, a descriptor that was inherited
  */
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +21,6 @@
 static int attempt(const char *what, char *arg)
 {
 	char *argv[] = {arg, NULL};
-	char byte;
 
 	if (!strcmp(what, "open"))
 		return open(arg, O_RDONLY | O_CLOEXEC);
@@ -32,8 +30,6 @@ static int attempt(const char *what, char *arg)
 		return opendir(arg) ? 0 : -1;
 	if (!strcmp(what, "run"))
 		return execv(arg, argv);
-	if (!strcmp(what, "read"))
-		return (int)read(0, &byte, 1);
 	if (!strcmp(what, "connect")) {
 		struct sockaddr_un sun = {.sun_family = AF_UNIX};
 		int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -58,10 +54,5 @@ int main(int argc, char **argv)
 {
 	if (argc < 2)
 		return 2;
-	if (attempt(argv[1], argc > 2 ? argv[2] : NULL) < 0) {
-		puts(strerrorname_np(errno));
-		return 1;
-	}
-	puts("ok");
-	return 0;
+	return attempt(argv[1], argc > 2 ? argv[2] : NULL) < 0 ? errno : 0;
 }
