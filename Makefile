@@ -135,7 +135,7 @@ endef
 .PHONY: install
 install: all
 	$(call put,755,$(B)/bin/cachefilesd $(B)/bin/cachefilesctl,$(SBINDIR))
-	$(call put,755,$(B)/bin/dfdaemon $(B)/bin/dfcache,$(BINDIR))
+	$(call put,755,$(B)/bin/dfdaemon $(B)/bin/dfdaemon-convert $(B)/bin/dfcache,$(BINDIR))
 	$(call put,755,$(B)/bin/dfdaemon-broker,$(LIBEXECDIR)/dfcachefiles)
 	$(call put,644,$(wildcard conf/cachefilesd.conf),$(ETCDIR))
 	$(call put,644,$(wildcard conf/dfcache.conf),$(ETCDIR)/dragonfly)

@@ -3,12 +3,12 @@
 UNIT_SRC := $(wildcard tests/unit/test_*.c)
 UNIT_TESTS := $(patsubst tests/unit/%.c,tests/%,$(UNIT_SRC))
 TESTLIB_SRC := $(wildcard tests/lib/*.c)
-LIBS_TEST := -lcmocka $(LIBS_NET) -lcap -lselinux -lsmartcols
+LIBS_TEST := -lcmocka -lyaml $(LIBS_NET) -lcap -lselinux -lsmartcols
 # Both daemons have a config.c: a test links the archives of the program whose headers it includes.
 OF_CACHEFILESD := $(shell grep -lE '"(cachefilesd/([a-z_]+|store/[a-z_]+)|tests/unit/store_fixture)\.h"' \
 	tests/unit/*.c tests/fuzz/*.c)
 archives_of = $(if $(filter $(1),$(OF_CACHEFILESD)),testlib cachefilesd storeapi rpc common,\
-	testlib dfcache p2p broker p2papi storeapi rpc common)
+	testlib dfcache convert p2p broker p2papi storeapi rpc common)
 FUZZ_SRC := $(wildcard tests/fuzz/fuzz_*.c)
 FUZZ_REPLAY := $(patsubst tests/fuzz/%.c,tests/replay_%,$(FUZZ_SRC))
 define MODULE_RULES +=
