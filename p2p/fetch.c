@@ -55,9 +55,9 @@
 #define MAX_GETS       64
 #define MAX_CUT        4
 #define MAX_TRIED      16 /* parents remembered for the message of a failure */
-#define HEADER_TIMEOUT (2 * SECOND) /* our own parents answer or refuse at once */
-#define PATIENCE_OURS                                                                              \
-	(500 * MSEC) /* at least: they refuse rather than let wait, but queues are long */
+#define HEADER_TIMEOUT (4 * SECOND) /* our own parents answer or refuse at once */
+/* at least: they refuse rather than let wait, but the first packet may have been lost */
+#define PATIENCE_OURS        (1500 * MSEC)
 #define HEADER_TIMEOUT_OTHER (10 * SECOND) /* others queue requests */
 #define RESCHEDULE_MIN       (200 * MSEC)
 #define RESCHEDULE_MAX       (5 * SECOND)

@@ -9,7 +9,7 @@
 #define MAX_OPEN    4 /* A */
 #define OPEN_TIMES  3 /* an offer counts as open for so many piece times */
 #define STALE_TIMES 16 /* after so many it may be made to another child */
-#define SLOW_TIMES  64 /* after so many the end of a transfer is not waited for */
+#define SLOW_TIMES  24 /* after so many the end of a transfer is not waited for */
 
 enum piece_state { NEVER, OFFERED, ASKED, SENT };
 

@@ -105,6 +105,11 @@ static void format_ours(const struct metrics *m, struct buf *b)
 		m->vortex.n_waiting);
 	one(b, OURS("upload_busy_total"), "counter", "children told to come back", "",
 		m->vortex.n_busy);
+	one(b, OURS("pieces_forwarded_total"), "counter",
+		"pieces passed on while they arrived, by how that ended", "{outcome=\"sent\"}",
+		m->serve.n_forwarded);
+	one(b, OURS("pieces_forwarded_total"), "counter", NULL, "{outcome=\"lost\"}",
+		m->serve.n_forward_lost);
 	one(b, OURS("upload_dropped_total"), "counter", "children dropped", "",
 		m->vortex.n_dropped);
 	if (!m->has_scheduler)

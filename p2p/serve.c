@@ -191,7 +191,7 @@ static void done(void *arg, struct vortex_request *rq, uint64_t sent, bool whole
 	if (whole)
 		take_sample(s);
 	sv->stats.n_running--;
-	sv->stats.n_forwarded += s->is_forwarded && sent;
+	sv->stats.n_forwarded += s->is_forwarded && whole;
 	if (s->is_opening)
 		task_open_cancel(&s->open);
 	task_unfollow(&s->follow);

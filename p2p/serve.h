@@ -37,7 +37,8 @@ bool serve_is_idle(const struct serve *s);
 struct serve *serve_free(struct serve *s); /* idle only; returns NULL */
 struct serve_stats {
 	uint64_t n_running, n_pieces, bytes, n_missing;
-	/* answered while the piece was still arriving; of these, given up because it did not */
+	/* sent whole though the request came while the piece was still arriving; given up because it did
+	 * not arrive */
 	uint64_t n_forwarded, n_forward_lost;
 };
 struct serve_stats serve_get_stats(const struct serve *s);

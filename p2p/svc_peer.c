@@ -67,7 +67,7 @@ struct hand {
 	struct task *task; /* the streams hold references */
 	struct handout *handout;
 	unsigned n_streams, n_ours;
-	uint64_t began;
+	uint64_t began, timer_at;
 	struct loop_op timer;
 };
 
@@ -156,6 +156,20 @@ static void sync_pump(struct sync *s)
 
 /* ---- handing out (P5 to P7) ---------------------------------------------------------------------- */
 
+/* hand_wake - look again at @at, or earlier */
+static void hand_wake(struct hand *h, uint64_t at)
+{
+	struct loop *l = h->svc->c.loop;
+
+	if (!loop_op_is_active(&h->timer)) {
+		h->timer_at = at;
+		loop_timer(l, &h->timer, at);
+	} else if (at < h->timer_at) {
+		h->timer_at = 0; /* comes back through on_hand_timer, which looks */
+		loop_cancel(l, &h->timer);
+	}
+}
+
 static void hand_pump(struct hand *h)
 {
 	struct svc_peer *svc = h->svc;
@@ -189,8 +203,8 @@ static void hand_pump(struct hand *h)
 			if (s->hand == h && s->is_watching)
 				sync_pump(s);
 		}
-	} else if (wake != UINT64_MAX && !loop_op_is_active(&h->timer)) {
-		loop_timer(svc->c.loop, &h->timer, wake);
+	} else if (wake != UINT64_MAX) {
+		hand_wake(h, wake);
 	}
 }
 
@@ -276,8 +290,7 @@ static void hand_leave(struct sync *s)
 		handout_leave(h->handout, &s->child);
 	}
 	if (--h->n_streams) {
-		if (!loop_op_is_active(&h->timer)) /* what it was offered is for others */
-			loop_timer(s->svc->c.loop, &h->timer, loop_now(s->svc->c.loop));
+		hand_wake(h, loop_now(s->svc->c.loop)); /* what it was offered is for others */
 		return;
 	}
 	list_del(&h->link); /* the service may be gone before the timer's last callback */

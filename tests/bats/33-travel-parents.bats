@@ -11,9 +11,9 @@ setup()
 {
 	nodes_begin "$BATS_TEST_TMPDIR/nodes"
 	f=$BATS_TEST_TMPDIR/f
-	head -c 160M /dev/urandom >"$f"
+	head -c 40M /dev/urandom >"$f"
 	# slow enough that a transfer is still running when something happens to it
-	slow=upload.bandwidth=30MB
+	slow=upload.bandwidth=12MB
 }
 
 teardown()
@@ -165,7 +165,7 @@ nothing_in_store() # I
 @test "cachefilesd restarted while importing: the import goes on" {
 	local pid id
 	nodes_start 1
-	head -c 1200M /dev/zero | tr '\0' 'q' >"$f.big"
+	head -c 600M /dev/zero | tr '\0' 'q' >"$f.big"
 	on 1 import "$f.big" >"$f.id" 3>&- &
 	pid=$!
 	wait_until 20 fetch_begun 1

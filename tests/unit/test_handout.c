@@ -125,9 +125,9 @@ static void what_nobody_asks_for_goes_to_another_and_then_it_ends(void **state)
 	join(h, &a, 1);
 	assert_int_equal(offers(h, 0, &wake), 1);
 	handout_asked(h, a.offers[0], TP);
-	assert_int_equal(offers(h, 64 * TP, &wake), 0);
+	assert_int_equal(offers(h, 24 * TP, &wake), 0);
 	assert_false(handout_is_over(h));
-	assert_true(wake == 65 * TP);
+	assert_true(wake == 25 * TP);
 	assert_int_equal(offers(h, wake, &wake), 0);
 	assert_true(handout_is_over(h));
 	handout_free(h);
