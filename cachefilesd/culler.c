@@ -26,6 +26,7 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/log.h"
+#include "common/num.h"
 #include "common/path.h"
 
 #define MS 1000000ull
@@ -523,9 +524,10 @@ static void describe(struct culler *c, enum culler_trouble t, char *out, size_t 
 			"the limits are too narrow for the rate of filling: %s a second came in, what "
 			"is written stays in use for up to %d s, so cull and stop should be %s apart "
 			"and are %s; %llu writes were refused",
-			mib(c->filling.peak_rate, a, sizeof(a)), PINNED_S,
-			mib(c->filling.peak_rate * PINNED_S, b, sizeof(b)),
-			mib((v->t.blocks.cull - v->t.blocks.stop) * v->block_size, d, sizeof(d)),
+			num_format_size(c->filling.peak_rate, a, sizeof(a)), PINNED_S,
+			num_format_size(c->filling.peak_rate * PINNED_S, b, sizeof(b)),
+			num_format_size((v->t.blocks.cull - v->t.blocks.stop) * v->block_size, d,
+				sizeof(d)),
 			(unsigned long long)(c->n_refusals - c->n_refusals_seen));
 		break;
 	case CULLER_TROUBLE_NOT_FREEING:

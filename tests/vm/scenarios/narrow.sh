@@ -37,7 +37,8 @@ note "$n files of 1 MiB in $(($(date +%s) - began)) s"
 [ -n "$refused_at" ] && [ $((said_at - refused_at)) -le 5000000 ]
 ok "within 5 s of the kernel's first refusal"
 grep 'state=too-narrow' /results/ours.log | sed 's/^/# /'
-grep -Eq 'too narrow for the rate of filling: [0-9]+ MiB a second .*should be [0-9]+ MiB apart and are [0-9]+ MiB' /results/ours.log
+size='[0-9.]+ [kMG]iB'
+grep -Eq "too narrow for the rate of filling: $size a second .*should be $size apart and are $size" /results/ours.log
 ok "with the rate, what would be needed and what is there"
 cachefilesctl --json status >/results/status
 grep -q '"trouble": "too-narrow"' /results/status

@@ -57,13 +57,14 @@ killer()
 		set -- $(pidof cachefilesd)
 		shift $((RANDOM % ($# > 0 ? $# : 1)))
 		kill -KILL "$1" 2>/dev/null && echo "$i" >/tmp/kills
+		[ $((i % 25)) = 0 ] && note "$i kills after $(($(date +%s) - began)) s"
 	done
 	: >/tmp/killed
 }
 
-[ "$kills" -gt 0 ] && killer 8>&- &
 dd if=/dev/urandom of=/tmp/block bs=64k count=16 2>/dev/null
 began=$(date +%s)
+[ "$kills" -gt 0 ] && killer 8>&- &
 n=0
 errors=0
 wrong=0
