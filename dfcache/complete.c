@@ -108,7 +108,8 @@ static void zsh(const struct command *commands, size_t n, struct buf *out)
 		add_sentence(out, commands[i].summary, "':");
 		buf_adds(out, "'\n");
 	}
-	buf_adds(out, "\t)\n\tif (( CURRENT == 2 )); then\n\t\t_describe command commands\n"
+	buf_adds(out, "\t\t'help:Print help'\n"
+		      "\t)\n\tif (( CURRENT == 2 )); then\n\t\t_describe command commands\n"
 		      "\t\treturn\n\tfi\n\tlocal command=$words[2]\n\tshift words\n"
 		      "\t(( CURRENT-- ))\n\tcase $command in\n");
 	for (size_t i = 0; i < n; i++) {
@@ -142,8 +143,12 @@ static void zsh(const struct command *commands, size_t n, struct buf *out)
 
 static void fish(const struct command *commands, size_t n, struct buf *out)
 {
-	buf_adds(out, "# fish completion for dfcache, made by `dfcache completion fish`\n"
-		      "complete -c dfcache -f\n");
+	buf_adds(out,
+		"# fish completion for dfcache, made by `dfcache completion fish`\n"
+		"complete -c dfcache -f\n"
+		"complete -c dfcache -s h -l help -d 'Print help'\n"
+		"complete -c dfcache -n __fish_use_subcommand -s V -l version -d 'Print version'\n"
+		"complete -c dfcache -n __fish_use_subcommand -a help -d 'Print help'\n");
 	for (size_t i = 0; i < n; i++) {
 		buf_addf(out, "complete -c dfcache -n __fish_use_subcommand -a %s -d '",
 			commands[i].name);

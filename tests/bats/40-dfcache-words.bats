@@ -10,6 +10,7 @@ setup()
 {
 	unset DFCACHE_CONFIG
 	export HOME=$BATS_TEST_TMPDIR
+	cd "$BATS_TEST_TMPDIR"
 }
 
 commands()
@@ -75,15 +76,57 @@ options() # COMMAND: as its help has them
 	[ "$(complete_words completion z)" = zsh ]
 }
 
-@test "zsh and fish scripts are accepted by their shells" {
-	local s n=0
-	for s in zsh fish; do
-		command -v "$s" >/dev/null || continue
-		n=$((n + 1))
-		dfcache completion "$s" >"$BATS_TEST_TMPDIR/c.$s"
-		"$s" -n "$BATS_TEST_TMPDIR/c.$s"
+@test "fish completes commands and options by the table" {
+	command -v fish >/dev/null || skip "fish is not installed"
+	local c
+	dfcache completion fish >c.fish
+	complete_words() # LINE: what fish offers at its end, without the descriptions
+	{
+		HOME=$BATS_TEST_TMPDIR fish -c "source c.fish; complete -C '$1'" | cut -f1 | sort -u
+	}
+	diff <(commands | sort) <(complete_words "dfcache " | grep -v '^help$')
+	for c in $(commands); do
+		[ "$c" != completion ] || continue
+		diff <(options "$c") <(complete_words "dfcache $c --")
 	done
-	[ "$n" -gt 0 ] || skip "neither zsh nor fish is installed"
+	[ "$(complete_words "dfcache completion z")" = zsh ]
+	touch a-file
+	[ "$(complete_words "dfcache import a-f")" = a-file ]
+	[ "$(complete_words "dfcache export -O a-f")" = a-file ]
+	[ -z "$(complete_words "dfcache import --ttl ")" ]
+}
+
+@test "zsh completes commands and options by the table" {
+	command -v zsh >/dev/null || skip "zsh is not installed"
+	local c
+	mkdir functions
+	dfcache completion zsh >functions/_dfcache
+	touch a-file
+	# a terminal of zsh's own; what it would list is printed instead
+	cat >complete.zsh <<-'EOF'
+		zmodload zsh/zpty
+		zpty z zsh -f -i
+		zpty -w z 'PROMPT=; fpath=($PWD/functions $fpath); autoload -Uz compinit; compinit -u -D'
+		zpty -w z 'compadd() {'
+		zpty -w z '  if [[ ${@[1,(i)(-|--)]} == *-(O|A|D)\ * ]]; then builtin compadd "$@"; return; fi'
+		zpty -w z '  local -a found; builtin compadd -O found "$@"; print -rl -- "<"${^found}">"'
+		zpty -w z '}'
+		zpty -w z 'stop() { print "<end>"; exit }'
+		zpty -w z 'zle -C show complete-word show; show() { _main_complete; compstate[insert]= compstate[list]=; stop }'
+		zpty -w z 'bindkey "^I" show; print "rea""dy"'
+		zpty -r z line '*ready*'
+		zpty -w -n z "$1"$'\t'
+		zpty -r z line '*<end>*'
+		print -r -- $line
+	EOF
+	complete_words() { timeout 60 zsh -f complete.zsh "$1" | grep -oa '<[^<>]*>' | tr -d '<>' | grep -v '^end$' | sort -u; }
+	diff <(commands | sort) <(complete_words "dfcache " | sed 's/:.*//' | grep -v '^help$')
+	for c in $(commands); do
+		[ "$c" != completion ] || continue
+		diff <(options "$c") <(complete_words "dfcache $c --" | sed 's/=$//' | sort -u)
+	done
+	[ "$(complete_words "dfcache completion z")" = zsh ]
+	[ "$(complete_words "dfcache export -O a-f")" = a-file ]
 }
 
 @test "help goes to standard output, usage errors to standard error with status 2" {
