@@ -98,6 +98,8 @@ calls()
 is_traced_or_gone() { is_gone "$1" || grep -q 'TracerPid:.*[1-9]' "/proc/$1/status"; }
 nobody_listens() { [ -z "$(ss -Hltn src "$(node_ip 1)")" ]; }
 
+nothing_hidden() { [ -z "$(find d -name '.out.*')" ]; }
+
 @test "a daemon that is killed leaves the old file, or none" {
 	local n pid is_over=0 killed=0
 	id=$(on 1 import new)
@@ -111,7 +113,8 @@ nobody_listens() { [ -z "$(ss -Hltn src "$(node_ip 1)")" ]; }
 			"$BUILD/tests/tools/killat" -f -p "$pid" "$n" 2>/dev/null &
 			tracer=$!
 			wait_until 10 is_traced_or_gone "$pid"
-			run on 1 export "$id" -O d/out --overwrite --timeout 10s
+			# shellcheck disable=SC2086 # none, or one option (tests/long/dfcache-crash.sh)
+			run on 1 export "$id" -O d/out --overwrite --timeout 10s ${CRASH_EXPORT:-}
 			kill "$tracer" 2>/dev/null || :
 			wait "$tracer" 2>/dev/null || :
 			if [ -e d/out ]; then
@@ -119,7 +122,7 @@ nobody_listens() { [ -z "$(ss -Hltn src "$(node_ip 1)")" ]; }
 			else
 				[ "$old" = absent ]
 			fi
-			[ "$(find d -name '.out.*')" = "" ]
+			wait_until 10 nothing_hidden # a broker may still be at it
 			[ "$status" -ne 0 ] || { cmp d/out new && is_over=$((n > 20)); }
 			if ! is_running "$pid"; then
 				killed=$((killed + 1))
