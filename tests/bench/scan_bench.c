@@ -4,7 +4,7 @@
  * usage: scan_bench DIRECTORY N [CULLTABLE [ROUNDS [SMALLER]]]
  * Makes N objects with times of use in random order below DIRECTORY/cache (unless they are there), then
  * lets a bare getdents + statx walk and the daemon's scan with a table of 2^CULLTABLE entries (default
- * 20) go through them side by side, two blocks of directory entries at a time and in turns: so what else
+ * 20) go through them side by side, in turns of 2000 objects: so what else
  * the machine does meanwhile, and who pays for a cold inode, is the same for both. Prints times, ratio and
  * peak memory, and checks with a walk of its own that no survivor is older than a victim. Exit 1 if it is
  * not so, if the scans took more than 1.15 times the processor time of the walks (both are bound by it),
@@ -137,28 +137,26 @@ static struct {
 	pthread_mutex_t lock;
 	pthread_cond_t changed;
 	int turn;
-	unsigned left; /* blocks, until it is the other's turn */
+	uint64_t seen[2]; /* objects */
 	bool is_over[2], is_used;
 } turns = {.lock = PTHREAD_MUTEX_INITIALIZER, .changed = PTHREAD_COND_INITIALIZER};
 
-/* Called after each block: first one, then two at a time, so that each is as often the first to come to
- * a block. */
-static void turn_taken(int me)
+#define LEAD 1000 /* objects */
+
+/* Called now and then with the number of objects seen: who is ahead far enough lets the other go on until
+ * that one is. So each is as often the first to come to an inode. */
+static void turn_taken(int me, uint64_t seen)
 {
 	if (!turns.is_used)
 		return;
 	pthread_mutex_lock(&turns.lock);
-	if (!--turns.left) {
-		turns.left = 2;
+	turns.seen[me] = seen;
+	if (seen >= turns.seen[!me] + LEAD) {
 		turns.turn = !me;
 		pthread_cond_broadcast(&turns.changed);
 	}
 	while (turns.turn != me && !turns.is_over[!me])
 		pthread_cond_wait(&turns.changed, &turns.lock);
-	if (turns.is_over[!me]) {
-		turns.turn = me;
-		turns.left = 2;
-	}
 	pthread_mutex_unlock(&turns.lock);
 }
 
@@ -166,6 +164,7 @@ static void turns_over(int me)
 {
 	pthread_mutex_lock(&turns.lock);
 	turns.is_over[me] = true;
+	turns.turn = !me;
 	pthread_cond_broadcast(&turns.changed);
 	pthread_mutex_unlock(&turns.lock);
 }
@@ -208,7 +207,7 @@ static void walk(int dirfd, const char *name, uint64_t older_than_ns)
 				older_than_ns)
 				result->n_older++;
 		}
-		turn_taken(WALK);
+		turn_taken(WALK, result->n_seen);
 	}
 	close(fd);
 }
@@ -274,14 +273,13 @@ static void phase_pair(int top, unsigned culltable)
 
 	turns.is_used = true;
 	turns.turn = WALK;
-	turns.left = 1;
 	if (pthread_create(&walker, NULL, run_walk, &top))
 		die("pthread_create");
 	wait_for_turn(SCAN);
 	started = thread_s();
 	init_source(top, culltable, &kc);
 	while (ks.source.ops->oldest(&ks.source, &result->oldest_victim_ns) == CULL_OFFER_WORKING)
-		turn_taken(SCAN);
+		turn_taken(SCAN, ks.scan.n_objects);
 	/* chosen and ordered; what follows is checking */
 	result->scan_s = thread_s() - started;
 	turns_over(SCAN);
