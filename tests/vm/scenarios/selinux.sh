@@ -33,7 +33,7 @@ if [ "${1-}" != inside ]; then
 	done
 	# busybox's links, without a look at thousands of patterns for each
 	chcon -h system_u:object_r:bin_t:s0 /labelled/bin /labelled/bin/*
-	setfiles -F -e /labelled/usr/lib/modules -e /labelled/etc/selinux -r /labelled \
+	setfiles -F -e /labelled/usr/lib/modules -r /labelled \
 		/etc/selinux/default/contexts/files/file_contexts \
 		/labelled/{bin/bash,sbin,etc,usr,lib,lib64,root,var,home,mnt,export} 2>&1 | sed 's/^/# /'
 	setfiles -F /etc/selinux/default/contexts/files/file_contexts /run /tmp /dev/null /dev/urandom \
