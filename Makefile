@@ -171,6 +171,7 @@ help:
 	@echo 'make check           lint, unit tests (also with sanitizers), fuzz corpora, bats, kselftest'
 	@echo 'make check-root      the tests of programs, refusing to skip those that need root'
 	@echo 'make check-long      check, again under sanitizers, then the long tests (tests/long)'
+	@echo 'make check-interop   against implementations that are not ours (Python, and Rust and Go where they are)'
 	@echo 'make check-vm [KERNEL=6.1]        the real kernel module, in a guest'
 	@echo 'make unit [T=test_num]            build and run unit tests'
 	@echo 'make fuzz [T=fuzz_num] [FUZZ_TIME=60]   libFuzzer with clang'

@@ -72,6 +72,17 @@ check-long: check
 	$(if $(SAN),,$(Q)$(MAKE) --no-print-directory SAN=address,undefined check)
 	$(Q)tests/run --build $(B) $(RUN_ARGS) $(SCRIPTS_LONG)
 
+# implementations that nobody here wrote; toolchains that are missing skip their tests, with the reason
+.PHONY: check-interop
+SCRIPTS_FOREIGN := $(SCRIPTS_INTEROP) $(wildcard tests/interop/foreign/*.bats) $(wildcard tests/bats/*-interop.bats) \
+	tests/bats/21-schema.bats tests/bats/38-tls.bats tests/bats/42-manager.bats
+check-interop:
+	$(Q)scripts/install-deps
+	$(Q)scripts/python-env
+	$(Q)$(SUBMAKE) all tests
+	$(Q)tests/interop/build $(B)
+	$(Q)tests/run --build $(B) $(RUN_ARGS) $(SCRIPTS_FOREIGN)
+
 KERNEL ?= 6.1
 check-vm:
 	$(Q)scripts/install-deps
@@ -144,7 +155,7 @@ tests: $(B)/tests/bin/storetool
 BENCH_SRC := $(wildcard tests/bench/bench_*.c)
 define MODULE_RULES +=
 
-$(foreach s,$(BENCH_SRC),$(call program,tests/$(notdir $(basename $(s))),$(s),p2p rpc p2papi storeapi common,$(LIBS_P2P))
+$(foreach s,$(BENCH_SRC),$(call program,tests/$(notdir $(basename $(s))),$(s),testlib p2p rpc p2papi storeapi common,$(LIBS_P2P))
 
 )
 endef
