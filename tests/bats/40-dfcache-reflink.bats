@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
-# a sparse file of 100 GiB: exported by reflink on XFS and btrfs, by hard link on ext4, in no time and
-# without writing data (counted at the block device)
+# a sparse file of 100 GiB: exported by reflink on XFS and btrfs, by hard link on ext4, without writing
+# data (extents compared, writes counted at the block device), and in no time (make bench)
 # shellcheck disable=SC2154,SC2164,SC2119 # bats sets stderr, and stops at a failed cd
 
 bats_require_minimum_version 1.5.0
@@ -49,19 +49,36 @@ written() # bytes that reached the device
 	echo $((stat[6] * 512))
 }
 
-# export twice, so that the second one finds the daemon with the task in hand; fast and dry
+# where its data is on the device (the flags aside: the last extent says so of itself)
+extents() # FILE
+{
+	filefrag -e "$1" | sed -n 's/^ *[0-9]*: *\([0-9.: ]*\).*/\1/p' | tr -s ' '
+}
+
+# Export twice, so that the second one finds the daemon with the task in hand. No data is written: the
+# output has the extents of the store's file, and what reaches the device meanwhile is less than 1 MiB
+# of metadata (btrfs writes some hundred KiB of trees in a commit) for 20 MB of data. With
+# EXPORT_TIMED (tests/bench/reflink.sh) the best of ten takes at most 50 ms.
 fast_and_dry() # PLACED EXPORT-ARGS...
 {
-	local before after ms
+	local before after ms best=999999 i n=1 stored
+	[ -z "${EXPORT_TIMED:-}" ] || n=10
 	on 1 export "$id" -O first "${@:2}"
-	before=$(written)
-	run -0 --separate-stderr on 1 export "$id" -O second --json "${@:2}"
-	after=$(written)
-	ms=$(sed -n 's/.*"seconds": \([0-9]*\)\.\([0-9]*\).*/\1\2/p' <<<"$output" | sed 's/^0*//')
-	[[ $output == *"\"placed\": \"$1\""* ]]
-	echo "# $1: ${ms:-0} ms, $((after - before)) bytes written" >&3
-	[ $((after - before)) -lt 2000000 ]
-	[ "${ms:-0}" -le $((50 * ${NODES_SCALE:-1})) ]
+	for ((i = 0; i < n; i++)); do
+		rm -f second
+		before=$(written)
+		run -0 --separate-stderr on 1 export "$id" -O second --json "${@:2}"
+		after=$(written)
+		ms=$(jq '.seconds * 1000 | round' <<<"$output")
+		[ "$ms" -ge "$best" ] || best=$ms
+		[[ $output == *"\"placed\": \"$1\""* ]]
+		[ $((after - before)) -lt 1048576 ]
+	done
+	echo "# $1: $best ms, $((after - before)) bytes of metadata written" >&3
+	[ -z "${EXPORT_TIMED:-}" ] || [ "$best" -le 50 ]
+	stored=$(find nodes/1/cache/pieces/tasks -name data -path "*/$id/*")
+	[ -n "$(extents second)" ]
+	diff <(extents "$stored") <(extents second)
 	[ "$(stat -c %s second)" -eq $((100 << 30)) ]
 	for at in 50000 102390 0; do
 		cmp -n 10485760 -i $((at << 20)) big second
