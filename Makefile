@@ -126,39 +126,75 @@ SUBMAKE = $(MAKE) --no-print-directory $(if $(filter -j%,$(MAKEFLAGS)),,-j$(shel
 
 # ---- install and release --------------------------------------------------------------------
 DOCDIR ?= $(PREFIX)/share/doc/dfcachefiles
-# $(call put,MODE,FILES,FOLDER)
-put = $(foreach f,$(2),@echo "  INSTALL $(DESTDIR)$(3)/$(notdir $(f))"$(newline)	$(Q)$(INSTALL) -D -m $(1) $(f) $(DESTDIR)$(3)/$(notdir $(f))$(newline)	)
-define newline
+DATADIR ?= $(PREFIX)/share/dfcachefiles
+SYSUSERSDIR ?= $(PREFIX)/lib/sysusers.d
+TMPFILESDIR ?= $(PREFIX)/lib/tmpfiles.d
+FIREWALLDDIR ?= $(PREFIX)/lib/firewalld/services
+BASHCOMPDIR ?= $(PREFIX)/share/bash-completion/completions
+ZSHCOMPDIR ?= $(PREFIX)/share/zsh/site-functions
+FISHCOMPDIR ?= $(PREFIX)/share/fish/vendor_completions.d
+include conf/module.mk
 
+# What goes where, in words MODE:FILE:FOLDER. "make install" puts it there, "make uninstall" takes
+# exactly that away. Configuration (mode c) that an administrator changed is left alone by both.
+put = $(foreach f,$(2),$(1):$(f):$(3))
+INSTALL_LIST = $(strip \
+	$(call put,755,$(B)/bin/cachefilesd $(B)/bin/cachefilesctl,$(SBINDIR)) \
+	$(call put,755,$(B)/bin/dfdaemon $(B)/bin/dfdaemon-convert $(B)/bin/dfcache,$(BINDIR)) \
+	$(call put,755,$(B)/bin/dfdaemon-broker,$(LIBEXECDIR)/dfcachefiles) \
+	$(call put,644,$(wildcard man/*.1),$(MANDIR)/man1) \
+	$(call put,644,$(wildcard man/*.5),$(MANDIR)/man5) \
+	$(call put,644,$(wildcard man/*.8),$(MANDIR)/man8) \
+	$(CONF_INSTALL) \
+	$(call put,644,README.md COPYING NEWS SECURITY.md $(wildcard docs/*.md),$(DOCDIR)) \
+	$(call put,644,$(wildcard docs/monitoring/*),$(DOCDIR)/monitoring))
 
+# $(call install_these,LIST), $(call uninstall_these,LIST)
+define install_these
+$(Q)for i in $(1); do \
+		m=$${i%%:*}; i=$${i#*:}; f=$${i%%:*}; d="$(DESTDIR)$${i#*:}/$${f##*/}"; \
+		if [ $$m = c ]; then m=644; \
+			if [ -e "$$d" ] && ! cmp -s "$$f" "$$d"; then echo "  KEEP    $$d"; continue; fi; fi; \
+		echo "  INSTALL $$d"; $(INSTALL) -D -p -m $$m "$$f" "$$d" || exit 1; \
+	done
 endef
-.PHONY: install
-install: all
-	$(call put,755,$(B)/bin/cachefilesd $(B)/bin/cachefilesctl,$(SBINDIR))
-	$(call put,755,$(B)/bin/dfdaemon $(B)/bin/dfdaemon-convert $(B)/bin/dfcache,$(BINDIR))
-	$(call put,755,$(B)/bin/dfdaemon-broker,$(LIBEXECDIR)/dfcachefiles)
-	$(call put,644,$(wildcard conf/cachefilesd.conf),$(ETCDIR))
-	$(call put,644,$(wildcard conf/dfcache.conf),$(ETCDIR)/dragonfly)
-	$(call put,644,$(wildcard conf/*.service conf/*.socket),$(UNITDIR))
-	$(call put,644,$(wildcard man/*.1),$(MANDIR)/man1)
-	$(call put,644,$(wildcard man/*.5),$(MANDIR)/man5)
-	$(call put,644,$(wildcard man/*.8),$(MANDIR)/man8)
-	$(Q)mkdir -p $(B)/completion/bash $(B)/completion/zsh $(B)/completion/fish
-	$(Q)$(B)/bin/dfcache completion bash >$(B)/completion/bash/dfcache
-	$(Q)$(B)/bin/dfcache completion zsh >$(B)/completion/zsh/_dfcache
-	$(Q)$(B)/bin/dfcache completion fish >$(B)/completion/fish/dfcache.fish
-	$(call put,644,$(B)/completion/bash/dfcache,$(PREFIX)/share/bash-completion/completions)
-	$(call put,644,$(B)/completion/zsh/_dfcache,$(PREFIX)/share/zsh/site-functions)
-	$(call put,644,$(B)/completion/fish/dfcache.fish,$(PREFIX)/share/fish/vendor_completions.d)
-	$(call put,644,README.md COPYING NEWS SECURITY.md $(wildcard docs/*.md),$(DOCDIR))
-	$(call put,644,$(wildcard docs/monitoring/*),$(DOCDIR)/monitoring)
+define uninstall_these
+$(Q)for i in $(1); do \
+		m=$${i%%:*}; i=$${i#*:}; f=$${i%%:*}; d="$(DESTDIR)$${i#*:}/$${f##*/}"; \
+		if [ $$m = c ] && [ -e "$$d" ] && ! cmp -s "$$f" "$$d"; then echo "  KEEP    $$d"; continue; fi; \
+		echo "  REMOVE  $$d"; rm -f "$$d" || exit 1; \
+	done
+endef
+.PHONY: install uninstall install-list
+install: all $(CONF_GENERATED)
+	$(call install_these,$(INSTALL_LIST))
 
+# folders: ours always; with DESTDIR every one that is empty then
+uninstall:
+	$(call uninstall_these,$(INSTALL_LIST) $(SELINUX_INSTALL_LIST))
+	$(Q)for d in $(ETCDIR)/dragonfly $(LIBEXECDIR)/dfcachefiles $(DATADIR)/sysctl.d $(DATADIR) $(DOCDIR)/monitoring $(DOCDIR) $(SELINUXDIR); do \
+		[ ! -d "$(DESTDIR)$$d" ] || rmdir --ignore-fail-on-non-empty "$(DESTDIR)$$d"; \
+	done
+	$(Q)[ -z "$(DESTDIR)" ] || [ ! -d "$(DESTDIR)" ] || find "$(DESTDIR)" -mindepth 1 -depth -type d -empty -delete
+
+install-list:
+	@printf '%s\n' $(INSTALL_LIST)
+
+# what is tracked, with changes that are not committed yet
 .PHONY: dist
 DIST := dfcachefiles-$(VERSION)
 dist:
 	$(Q)mkdir -p build
-	$(Q)git archive --format=tar --prefix=$(DIST)/ HEAD | gzip -n -9 >build/$(DIST).tar.gz
+	$(Q)if git rev-parse -q --verify HEAD >/dev/null 2>&1; then \
+		tree=$$(GIT_COMMITTER_DATE="$$(git log -1 --format=%ct) +0000" git stash create) && \
+		git archive --format=tar --prefix=$(DIST)/ "$${tree:-HEAD}" | gzip -n -9 >build/$(DIST).tar.gz; \
+	else \
+		find . -path './build*' -prune -o -type f -printf '%P\n' | LC_ALL=C sort | \
+		tar -c --owner=0 --group=0 --transform 's|^|$(DIST)/|' -T - | gzip -n -9 >build/$(DIST).tar.gz; \
+	fi
 	@echo build/$(DIST).tar.gz
+
+include rpm/module.mk
 
 .PHONY: clean
 clean:
@@ -177,6 +213,7 @@ help:
 	@echo 'make fuzz [T=fuzz_num] [FUZZ_TIME=60]   libFuzzer with clang'
 	@echo 'make bench           measurements'
 	@echo 'make lint            include arrows, headers, format, shell, manuals, words, licence'
-	@echo 'make install [DESTDIR= PREFIX=/usr]     and: make dist, make clean'
+	@echo 'make install [DESTDIR= PREFIX=/usr]     and: make uninstall, make clean'
+	@echo 'make dist, make rpm, make deb           release archive, packages (build/rpm, build/deb)'
 	@echo 'make selinux, make install-selinux      the SELinux policy modules (see selinux/README.md)'
 	@echo 'V=1 shows commands · SAN=address,undefined · CC=clang · WERROR=1 · CFLAGS, LDFLAGS are yours'

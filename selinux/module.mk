@@ -19,4 +19,5 @@ $(SELINUX_PP) &: $(SELINUX_SRC)
 			MAKEFLAGS= NAME=$(or $(SELINUXTYPE),default) $(if $(V),,>$(B)/selinux/log 2>&1 || \
 			{ cat $(B)/selinux/log >&2; rm -f $(SELINUX_PP); exit 1; })
 install-selinux: selinux
-	$(call put,644,$(SELINUX_PP) $(wildcard selinux/*.if),$(SELINUXDIR))
+	$(call install_these,$(SELINUX_INSTALL_LIST))
+SELINUX_INSTALL_LIST = $(call put,644,$(SELINUX_PP) $(wildcard selinux/*.if),$(SELINUXDIR))
