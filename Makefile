@@ -211,7 +211,7 @@ help:
 	@echo 'make check-vm [KERNEL=6.1]        the real kernel module, in a guest'
 	@echo 'make unit [T=test_num]            build and run unit tests'
 	@echo 'make fuzz [T=fuzz_num] [FUZZ_TIME=60]   libFuzzer with clang'
-	@echo 'make bench           measurements'
+	@echo 'make bench           measurements; make bench-swarm N=8: a swarm over shaped links (root)'
 	@echo 'make lint            include arrows, headers, format, shell, manuals, words, licence'
 	@echo 'make install [DESTDIR= PREFIX=/usr]     and: make uninstall, make clean'
 	@echo 'make dist, make rpm, make deb           release archive, packages (build/rpm, build/deb)'

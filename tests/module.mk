@@ -95,6 +95,13 @@ bench:
 	$(Q)$(SUBMAKE) all tests
 	$(Q)for b in $(SCRIPTS_BENCH); do echo "== $$b"; BUILD=$(CURDIR)/$(B) TOP=$(CURDIR) $$b || exit 1; done
 
+# one swarm of N children, five times: see tests/bench/swarm.sh for what else can be set
+.PHONY: bench-swarm
+bench-swarm:
+	$(Q)scripts/install-deps
+	$(Q)$(SUBMAKE) all
+	$(Q)BUILD=$(CURDIR)/$(B) TOP=$(CURDIR) N=$(or $(N),8) RUNS=$(or $(RUNS),5) tests/bench/swarm.sh
+
 # ---- fuzz: every target (or T=fuzz_x) for FUZZ_TIME seconds; finds stay in build/fuzz ---------
 FUZZ_TIME ?= 60
 FUZZ_BUILD := build-address-undefined-fuzz

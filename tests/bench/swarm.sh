@@ -109,7 +109,7 @@ run() # NUMBER
 	END
 	[ -z "${KEEP:-}" ] || { mkdir -p "$KEEP/$1" && cp "$dir"/*/dfdaemon.log --parents "$KEEP/$1/" 2>/dev/null; }
 	netns_end || return 1
-	NODES="" NETNS_N=0
+	export NODES="" NETNS_N=0
 	rm -rf "$dir"
 }
 
