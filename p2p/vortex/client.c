@@ -386,7 +386,10 @@ static uint8_t *half_of(struct vortex_get *g)
 /* quantum - what one get may take from a bucket before it is another's turn */
 static uint64_t quantum(const struct bucket *b)
 {
-	return b->rate ? b->burst / 4 : UINT64_MAX;
+	uint64_t n = b->burst / 8;
+
+	/* it is taken before it is known how much will be received: little, so that others go on */
+	return !b->rate ? UINT64_MAX : n < (uint64_t)LOWAT ? n : (uint64_t)LOWAT;
 }
 
 /* when - the time at which @g may receive its share of @n bytes, which is reduced to it */
@@ -437,6 +440,8 @@ static void return_tokens(struct vortex_get *g, int res)
 {
 	size_t used = res > 0 ? (size_t)res : 0;
 
+	if (used < g->taken && !list_empty(&g->p->throttled))
+		deadline_set(&g->p->tokens, loop_now(g->p->loop));
 	bucket_return(&g->p->all, g->taken - used);
 	if (g->w.class == VORTEX_REPLICA)
 		bucket_return(&g->p->replicas, g->taken - used);
