@@ -39,6 +39,7 @@ struct channels {
 	struct security common;
 	struct list special;
 	size_t max;
+	struct sockaddr_storage source;
 };
 
 static int key_of(const struct sockaddr *sa, struct key *k)
@@ -168,6 +169,12 @@ struct channels *channels_free(struct channels *c)
 	return NULL;
 }
 
+void channels_set_source(struct channels *c, const struct sockaddr_storage *source)
+{
+	c->source = *source;
+	((struct sockaddr_in *)&c->source)->sin_port = 0; /* sin6_port is at the same place */
+}
+
 size_t channels_n(const struct channels *c)
 {
 	return c->map.n;
@@ -201,6 +208,7 @@ struct rpc_channel *channels_get(struct channels *c, const struct sockaddr *sa, 
 	security = security_of(c, &k);
 	if (!security)
 		security = &c->common;
+	options.source = (struct sockaddr *)&c->source;
 	options.tls = security->tls;
 	options.tls_name = security->name;
 	if (rpc_channel_new_tcp(&e->channel, c->loop, sa, len, &options)) {

@@ -9,6 +9,7 @@
 #include <sys/socket.h>
 
 struct channels;
+struct sockaddr_storage;
 struct loop;
 struct rpc_channel;
 struct tls_context;
@@ -28,6 +29,8 @@ int channels_set_tls(struct channels *c, struct tls_context *tls, const char *na
  * 0, -ENOMEM, -EAFNOSUPPORT. */
 int channels_set_tls_for(
 	struct channels *c, const struct sockaddr *sa, struct tls_context *tls, const char *name);
+/* channels_set_source - connections of channels made from now on come from this address */
+void channels_set_source(struct channels *c, const struct sockaddr_storage *source);
 size_t channels_n(const struct channels *c);
 
 #endif

@@ -23,7 +23,7 @@ const struct conf_option config_options[] = {
 	{"host", "hostname", CONF_STRING, AT(hostname),
 		.help = "name in ids and reports; the system's when empty"},
 	{"host", "ip", CONF_STRING, AT(ip),
-		.help = "advertised address; when empty, that of the first interface that is up"},
+		.help = "advertised address, and the one that connections to others come from; when empty, chosen by the route towards the peers and followed when it changes"},
 	{"host", "idc", CONF_STRING, AT(idc),
 		.help = "data centre: candidates in the same one are preferred, replicas spread over several"},
 	{"host", "location", CONF_STRING, AT(location),
@@ -45,7 +45,7 @@ const struct conf_option config_options[] = {
 		.help = "exports to a path try a hard link first, as the documented dfcache does; such an output is read-only and belongs to the cache"},
 
 	{"peer", "listen", CONF_STRING, AT(listen),
-		.help = "address to listen at for peers; all when empty"},
+		.help = "address to listen at for peers; all when empty. The advertised one is followed when that changes"},
 	{"peer", "port", CONF_U64, AT(port), 1, 65535, "4000", NULL,
 		"TCP port of the gRPC services"},
 	{"peer", "piece_port", CONF_U64, AT(piece_port), 1, 65535, "4005", NULL,

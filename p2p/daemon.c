@@ -71,6 +71,8 @@ struct daemon {
 	const struct config *cfg;
 	/* who we are */
 	char hostname[256], ip[INET6_ADDRSTRLEN], host_id[HOST_ID_SIZE];
+	char bound_ip
+		[INET6_ADDRSTRLEN]; /* where peers are listened for, when that is our own address */
 	struct sockaddr_storage self;
 	struct sockaddr_storage *schedulers; /* Dragonfly's; owned */
 	size_t n_schedulers;
@@ -107,7 +109,7 @@ struct daemon {
 	uint64_t disk_total, disk_available;
 	/* running */
 	int signal_fd;
-	struct loop_op signal_op, watchdog;
+	struct loop_op signal_op, watchdog, rebind;
 	struct signalfd_siginfo info;
 	uint64_t watchdog_ns;
 	bool is_stopping, is_store_ready;
@@ -253,6 +255,8 @@ static int listen_all(struct daemon *d)
 			strerror(-d->local_fd));
 		return d->local_fd;
 	}
+	if (c->listen && !strcmp(c->listen, d->ip))
+		snprintf(d->bound_ip, sizeof(d->bound_ip), "%s", c->listen);
 	r = listen_tcp(c->listen, "peer", c->port, &d->peer_fd);
 	return r < 0 ? r : listen_tcp(c->listen, "peer", c->piece_port, &d->piece_fd);
 }
@@ -278,10 +282,50 @@ static void on_store_event(void *arg, enum store_event e)
 	local_on_store_event(d->local, e);
 }
 
+/* Listeners that are bound to the address that was advertised follow it: nobody would find them. Until it
+ * can be bound (an address may still be tentative) it is tried again. */
+static void rebind(struct daemon *d)
+{
+	_cleanup_fd_ int peer = -1, piece = -1;
+	struct sockaddr_storage sa;
+
+	if (!*d->bound_ip || !strcmp(d->bound_ip, d->ip) || d->is_stopping)
+		return;
+	peer = rpc_listen_tcp((struct sockaddr *)&d->self, address_len(&d->self));
+	set_address(&sa, d->ip, (uint16_t)d->cfg->piece_port);
+	piece = peer < 0 ? peer : rpc_listen_tcp((struct sockaddr *)&sa, address_len(&sa));
+	if (piece < 0) {
+		LOG_LIMITED(LOG_WARNING, "daemon: cannot listen at %s yet: %s", d->ip,
+			strerror(-piece));
+		if (!loop_op_is_active(&d->rebind))
+			loop_timer(d->loop, &d->rebind, loop_now(d->loop) + SECOND);
+		return;
+	}
+	rpc_server_move(d->peer_server, 0, take_fd(&peer));
+	vortex_server_move(d->vortex, take_fd(&piece));
+	log_notice("daemon: peers are listened for at another address from=%s to=%s", d->bound_ip,
+		d->ip);
+	snprintf(d->bound_ip, sizeof(d->bound_ip), "%s", d->ip);
+}
+
+static void on_rebind(struct loop_op *op, int res)
+{
+	rebind(container_of(op, struct daemon, rebind));
+}
+
 static void on_own_address(void *arg, const char *ip)
 {
 	struct daemon *d = arg;
+	bool has_moved = strcmp(d->ip, ip) != 0;
 
+	if (has_moved) {
+		/* the rooms that tell it borrow this text */
+		snprintf(d->ip, sizeof(d->ip), "%s", ip);
+		set_address(&d->self, d->ip, (uint16_t)d->cfg->port);
+		rebind(d);
+		if (d->scheduler)
+			scheduler_readdress(d->scheduler, &d->self);
+	}
 	announce_set_address(d->announce, d->host_id, ip, (uint16_t)d->cfg->port);
 }
 
@@ -452,6 +496,8 @@ static int build_scheduling(struct daemon *d)
 	if (!d->channels || !d->schedulers ||
 		channels_set_tls(d->channels, d->identity.peers, c->tls_name) < 0)
 		return fail(-ENOMEM, "the channels");
+	if (c->ip && *c->ip)
+		channels_set_source(d->channels, &d->self);
 	if (c->scheduler == CONFIG_EMBEDDED)
 		r = build_embedded(d);
 	else
@@ -517,6 +563,8 @@ static int build_transfers(struct daemon *d)
 	r = vortex_pool_new(&d->pool, d->loop, &po);
 	if (r < 0)
 		return fail(r, "the piece client");
+	if (c->ip && *c->ip)
+		vortex_pool_set_source(d->pool, &d->self);
 	r = serve_new(&d->serve, d->loop, d->tasks);
 	if (r < 0)
 		return fail(r, "the piece source");
@@ -800,6 +848,7 @@ static int watch_signals(struct daemon *d)
 	d->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
 	if (d->signal_fd < 0)
 		return fail(-errno, "signals");
+	loop_op_init(&d->rebind, on_rebind);
 	loop_op_init(&d->signal_op, on_signal);
 	loop_poll(d->loop, &d->signal_op, d->signal_fd, POLLIN);
 	loop_op_init(&d->watchdog, on_watchdog);
@@ -933,6 +982,7 @@ static void stop(struct daemon *d)
 		http_server_close(d->health_server, set_flag, &d->health_gone);
 	loop_cancel(d->loop, &d->signal_op);
 	loop_cancel(d->loop, &d->watchdog);
+	loop_cancel(d->loop, &d->rebind);
 	identity_stop(&d->identity);
 	turn_until(d, is_settled, deadline + SECOND);
 }

@@ -272,6 +272,18 @@ void peers_hint(struct peers *p, struct peer_link *l, uint64_t now)
 		l->next_ns = at;
 }
 
+void peers_told(
+	struct peers *p, struct peer_link *l, const struct sockaddr_storage *addr, uint64_t now)
+{
+	bool has_moved = l->told.ss_family && !peers_addr_equal(&l->told, addr, true);
+
+	l->told = *addr;
+	if (!has_moved || peers_find(p, addr))
+		return;
+	l->addr = *addr;
+	l->next_ns = now;
+}
+
 void peers_leaving(struct peers *p, struct peer_link *l, uint64_t now)
 {
 	down(p, l, true, "it stops", now);

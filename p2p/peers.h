@@ -24,6 +24,7 @@
 struct peer_link {
 	struct list link;
 	struct sockaddr_storage addr;
+	struct sockaddr_storage told; /* the address that it told last; family 0: none yet */
 	char host_id[HOST_ID_SIZE]; /* "" until the first answer */
 	uint64_t hash; /* of host_id */
 	uint64_t incarnation, ok_ns, sent_ns, next_ns, learned_ns;
@@ -78,6 +79,9 @@ void peers_no_answer(struct peers *p, struct peer_link *l, uint64_t now);
 /* peers_hint - somebody says that it lives: try it now, or a third of a heartbeat after the last
  * try */
 void peers_hint(struct peers *p, struct peer_link *l, uint64_t now);
+/* peers_told - it calls itself @addr: when that is another address than before, it has moved */
+void peers_told(
+	struct peers *p, struct peer_link *l, const struct sockaddr_storage *addr, uint64_t now);
 /* peers_leaving - the peer itself says that it stops */
 void peers_leaving(struct peers *p, struct peer_link *l, uint64_t now);
 /* peers_tick - declare deaths, forget learned links that are long dead */

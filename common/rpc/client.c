@@ -25,6 +25,7 @@
 #include "common/log.h"
 #include "common/rpc/addr.h"
 #include "common/rpc/conn.h"
+#include "common/rpc/listen.h"
 
 #define CONNECT_TIMEOUT_NS (UINT64_C(3) * 1000000000)
 #define CONNECT_RETRY_NS   (UINT64_C(20) * 1000000) /* the queue of a unix listener is full */
@@ -53,6 +54,7 @@ struct rpc_channel {
 		struct sockaddr_un un;
 		struct sockaddr_storage storage;
 	} addr;
+	struct sockaddr_storage source; /* family 0: as routed */
 	socklen_t addr_len;
 	char name[128]; /* for messages */
 	char *authority;
@@ -476,6 +478,7 @@ static void begin_connect(struct rpc_channel *c)
 		connect_failed(c, strerror(errno));
 		return;
 	}
+	rpc_bind_source(c->connect_fd, (struct sockaddr *)&c->source, c->addr.any.sa_family);
 	c->connect_by = loop_now(c->loop) + c->connect_timeout_ns;
 	loop_connect(c->loop, &c->connect_op, c->connect_fd, &c->addr.any, c->addr_len);
 }
@@ -662,6 +665,8 @@ static int channel_new(struct rpc_channel **out, struct loop *l, const struct so
 	c->read_arg = o ? o->read_arg : NULL;
 	memcpy(&c->addr, sa, len);
 	c->addr_len = len;
+	if (o && o->source && o->source->sa_family == sa->sa_family)
+		memcpy(&c->source, o->source, len);
 	c->connect_fd = -1;
 	c->retry_at = UINT64_MAX;
 	list_init(&c->conns);

@@ -13,6 +13,8 @@
 #include <unistd.h>
 
 #include "common/cleanup.h"
+#include "common/log.h"
+#include "common/rpc/addr.h"
 
 #define BACKLOG 512
 
@@ -93,4 +95,20 @@ int rpc_listen_tcp(const struct sockaddr *sa, socklen_t len)
 		fd = listen_tcp_once(sa, len);
 	}
 	return fd;
+}
+
+void rpc_bind_source(int fd, const struct sockaddr *source, int family)
+{
+	char ip[INET6_ADDRSTRLEN];
+	int one = 1;
+
+	if (!source || source->sa_family != family)
+		return;
+	/* the port is chosen when the other end is known: one can serve several connections */
+	setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &one, sizeof(one));
+	if (bind(fd, source,
+		    family == AF_INET6 ? sizeof(struct sockaddr_in6) : sizeof(struct sockaddr_in)) <
+		0)
+		LOG_LIMITED(LOG_WARNING, "rpc: connections do not come from %s: %s",
+			addr_ip(source, ip), strerror(errno));
 }

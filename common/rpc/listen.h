@@ -16,4 +16,9 @@ int rpc_listen_unix(const char *path, mode_t mode, gid_t gid);
  * 2 s while the address is in use: a predecessor that was killed may still hold it. */
 int rpc_listen_tcp(const struct sockaddr *sa, socklen_t len);
 
+/* rpc_bind_source - connections of @fd, a TCP socket that is not connected yet, come from @source, which may be
+ * NULL, of the wrong family, or not an address of this host (advertised through a translator): then the
+ * kernel chooses, and the last case is logged */
+void rpc_bind_source(int fd, const struct sockaddr *source, int family);
+
 #endif

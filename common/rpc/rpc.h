@@ -109,6 +109,8 @@ int rpc_server_new(struct rpc_server **out, struct loop *l, const int *listen_fd
 /* rpc_server_stop - no new connections; GOAWAY; calls go on until done or @deadline_ns; then
  * @done (once, from the loop), after which rpc_server_free() is allowed */
 void rpc_server_stop(struct rpc_server *s, uint64_t deadline_ns, void (*done)(void *), void *arg);
+/* rpc_server_move - @fd (consumed) listens in place of listener @i; connections that are open stay */
+void rpc_server_move(struct rpc_server *s, size_t i, int fd);
 struct rpc_server *rpc_server_free(struct rpc_server *s);
 size_t rpc_server_n_connections(const struct rpc_server *s);
 /* rpc_server_set_tls - TCP connections from now on speak TLS, plaintext is refused. It holds a reference. */
@@ -184,6 +186,7 @@ struct rpc_channel_options {
 	 * on_part may be used, by a thread say, until the owner itself gives the same buffer again. */
 	uint8_t *(*read_buffer)(void *arg, size_t *len);
 	void *read_arg;
+	const struct sockaddr *source; /* connections come from there (port 0); NULL = as routed */
 };
 
 /* rpc_channel_new_unix / _tcp - never blocks, never fails for an unreachable address */

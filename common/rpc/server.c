@@ -20,7 +20,7 @@
 
 struct listener {
 	struct rpc_server *server;
-	int fd; /* owned */
+	int fd, next_fd; /* owned; next: takes the place of fd, -1 none */
 	struct loop_op accept, pause;
 };
 
@@ -287,6 +287,22 @@ refuse:
 	fd_close(fd);
 }
 
+static void listener_close(struct listener *ln)
+{
+	ln->fd = fd_close(ln->fd);
+	ln->next_fd = fd_close(ln->next_fd);
+}
+
+static void listener_accept(struct listener *ln)
+{
+	if (ln->next_fd >= 0) {
+		fd_close(ln->fd);
+		ln->fd = ln->next_fd;
+		ln->next_fd = -1;
+	}
+	loop_accept(ln->server->loop, &ln->accept, ln->fd);
+}
+
 static void on_accept(struct loop_op *op, int res)
 {
 	struct listener *ln = container_of(op, struct listener, accept);
@@ -294,19 +310,19 @@ static void on_accept(struct loop_op *op, int res)
 
 	if (s->is_stopping) {
 		fd_close(res);
-		ln->fd = fd_close(ln->fd);
+		listener_close(ln);
 		check_stopped(s);
 		return;
 	}
 	if (res >= 0) {
 		serve(s, res);
-	} else if (res != -ECONNABORTED && res != -EINTR && res != -EAGAIN) {
+	} else if (res != -ECONNABORTED && res != -EINTR && res != -EAGAIN && res != -ECANCELED) {
 		/* out of descriptors or memory: trying again at once would be a busy loop */
 		LOG_LIMITED(LOG_WARNING, "rpc: cannot accept connections: %s", strerror(-res));
 		loop_timer(s->loop, &ln->pause, loop_now(s->loop) + ACCEPT_PAUSE_NS);
 		return;
 	}
-	loop_accept(s->loop, &ln->accept, ln->fd);
+	listener_accept(ln);
 }
 
 static void on_pause_over(struct loop_op *op, int res)
@@ -314,10 +330,10 @@ static void on_pause_over(struct loop_op *op, int res)
 	struct listener *ln = container_of(op, struct listener, pause);
 
 	if (ln->server->is_stopping) {
-		ln->fd = fd_close(ln->fd);
+		listener_close(ln);
 		check_stopped(ln->server);
 	} else {
-		loop_accept(ln->server->loop, &ln->accept, ln->fd);
+		listener_accept(ln);
 	}
 }
 
@@ -389,6 +405,7 @@ int rpc_server_new(struct rpc_server **out, struct loop *l, const int *listen_fd
 
 		ln->server = s;
 		ln->fd = listen_fds[i];
+		ln->next_fd = -1;
 		loop_op_init(&ln->accept, on_accept);
 		loop_op_init(&ln->pause, on_pause_over);
 		loop_accept(l, &ln->accept, ln->fd);
@@ -405,6 +422,19 @@ fail:
 	for (size_t i = 0; i < n_fds; i++)
 		fd_close(listen_fds[i]);
 	return -ENOMEM;
+}
+
+void rpc_server_move(struct rpc_server *s, size_t i, int fd)
+{
+	struct listener *ln = &s->listeners[i];
+
+	fd_close(ln->next_fd);
+	ln->next_fd = fd;
+	if (s->is_stopping)
+		return;
+	loop_cancel(
+		s->loop, &ln->accept); /* one of the two; its callback goes on with the new one */
+	loop_cancel(s->loop, &ln->pause);
 }
 
 void rpc_server_stop(struct rpc_server *s, uint64_t deadline_ns, void (*done)(void *), void *arg)

@@ -807,6 +807,8 @@ static struct reg_host *sender_seen(
 		return NULL;
 	if (!l || (!l->is_live && !peers_addr_equal(&l->addr, &addr, true)))
 		l = peers_learn(&n->peers, &addr, true, now);
+	if (l)
+		peers_told(&n->peers, l, &addr, now);
 	/* it lives, or lives anew: see whether we reach it */
 	if (l && !m->is_leaving && (!l->is_live || l->incarnation != m->incarnation))
 		peers_hint(&n->peers, l, now);

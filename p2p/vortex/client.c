@@ -23,6 +23,7 @@
 #include "common/cleanup.h"
 #include "common/deadline.h"
 #include "common/rpc/addr.h"
+#include "common/rpc/listen.h"
 #include "common/tls.h"
 #include "p2p/bucket.h"
 #include "p2p/vortex/rx.h"
@@ -59,6 +60,7 @@ struct vortex_pool {
 	size_t half; /* of a buffer */
 	struct tls_context *tls; /* NULL: plaintext */
 	char tls_name[256];
+	struct sockaddr_storage source; /* family 0: as routed */
 	unsigned max_idle, n_idle, n_spare, n_gets, max_buffers;
 	struct list idle, gets, spare; /* idle: longest first */
 	struct list throttled; /* gets that wait for tokens, longest first */
@@ -620,6 +622,7 @@ static void dial(struct vortex_get *g)
 	}
 	if (g->addr.ss_family != AF_UNIX)
 		setsockopt(g->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+	rpc_bind_source(g->fd, (const struct sockaddr *)&g->p->source, g->addr.ss_family);
 	deadline_set(&g->deadline, loop_now(g->p->loop) + g->w.connect_timeout_ns);
 	loop_connect(g->p->loop, &g->io, g->fd, (const struct sockaddr *)&g->addr, g->w.addr_len);
 }
@@ -705,6 +708,12 @@ int vortex_pool_new(struct vortex_pool **out, struct loop *l, const struct vorte
 	deadline_init(&p->sweep, l, on_sweep);
 	*out = p;
 	return 0;
+}
+
+void vortex_pool_set_source(struct vortex_pool *p, const struct sockaddr_storage *source)
+{
+	p->source = *source;
+	((struct sockaddr_in *)&p->source)->sin_port = 0; /* sin6_port is at the same place */
 }
 
 void vortex_pool_set_tls(struct vortex_pool *p, struct tls_context *tls, const char *name)

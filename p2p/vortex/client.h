@@ -85,6 +85,8 @@ int vortex_pool_new(struct vortex_pool **out, struct loop *l, const struct vorte
 /* vortex_pool_set_tls - connections from now on speak TLS with parents whose certificates name @name (copied), or
  * the address that was dialled when @name is empty. It holds a reference. */
 void vortex_pool_set_tls(struct vortex_pool *p, struct tls_context *tls, const char *name);
+/* vortex_pool_set_source - connections from now on come from this address */
+void vortex_pool_set_source(struct vortex_pool *p, const struct sockaddr_storage *source);
 /* all gets end (CANCELLED) first, then @gone from the loop */
 void vortex_pool_close(struct vortex_pool *p, void (*gone)(void *arg), void *arg);
 /* vortex_get_start - NULL when out of memory, when all buffers are in use, or when the pool is closing (fn

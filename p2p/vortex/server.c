@@ -80,7 +80,7 @@ struct vortex_request {
 
 struct vortex_server {
 	struct loop *loop;
-	int listen_fd;
+	int listen_fd, next_fd; /* next: takes its place, -1 none */
 	const struct vortex_source_ops *ops;
 	void *arg;
 	struct vortex_server_limits limits;
@@ -125,6 +125,7 @@ static void on_gone(struct loop_op *op, int res)
 	void *arg = s->gone_arg;
 
 	fd_close(s->listen_fd);
+	fd_close(s->next_fd);
 	tls_context_unref(s->tls);
 	free(s);
 	if (gone)
@@ -728,6 +729,11 @@ static void start_accept(struct vortex_server *s)
 {
 	if (s->is_closing || deadline_is_active(&s->accept_retry))
 		return;
+	if (s->next_fd >= 0 && !loop_op_is_active(&s->accept)) {
+		fd_close(s->listen_fd);
+		s->listen_fd = s->next_fd;
+		s->next_fd = -1;
+	}
 	if (s->stats.n_connections >= s->limits.max_connections && list_empty(&s->idle))
 		loop_cancel(s->loop, &s->accept);
 	else if (!loop_op_is_active(&s->accept))
@@ -799,6 +805,7 @@ int vortex_server_new(struct vortex_server **out, struct loop *l, int listen_fd,
 		signal(SIGPIPE, SIG_IGN); /* sendfile has no MSG_NOSIGNAL */
 	s->loop = l;
 	s->listen_fd = listen_fd;
+	s->next_fd = -1;
 	s->ops = ops;
 	s->arg = arg;
 	s->limits = (struct vortex_server_limits){
@@ -835,6 +842,13 @@ void vortex_server_set_bandwidth(struct vortex_server *s, uint64_t bandwidth)
 	bucket_set_rate(&s->bucket, bandwidth, loop_now(s->loop));
 	if (!list_empty(&s->throttled))
 		deadline_set(&s->tokens, loop_now(s->loop));
+}
+
+void vortex_server_move(struct vortex_server *s, int fd)
+{
+	fd_close(s->next_fd);
+	s->next_fd = fd;
+	loop_cancel(s->loop, &s->accept);
 }
 
 void vortex_server_close(struct vortex_server *s, void (*gone)(void *arg), void *arg)

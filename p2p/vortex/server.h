@@ -72,6 +72,8 @@ int vortex_server_new(struct vortex_server **out, struct loop *l, int listen_fd,
  * a reference. Where the kernel encrypts, sendfile stays; else 16 KiB are on the stack of who sends. */
 void vortex_server_set_tls(struct vortex_server *s, struct tls_context *tls);
 void vortex_server_set_bandwidth(struct vortex_server *s, uint64_t bandwidth);
+/* vortex_server_move - @fd (consumed) listens in place of the first one; connections that are open stay */
+void vortex_server_move(struct vortex_server *s, int fd);
 /* vortex_server_close - done() is called for each open request, then @gone(arg) once from the loop */
 void vortex_server_close(struct vortex_server *s, void (*gone)(void *arg), void *arg);
 /* vortex_reply / vortex_refuse - once per find(), in it or later; nothing is called back from inside.

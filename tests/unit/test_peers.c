@@ -200,6 +200,21 @@ static void one_peer_at_two_addresses_counts_once(void **state)
 	assert_true(m->is_live);
 }
 
+static void a_peer_that_moves_is_followed(void **state)
+{
+	struct peer_link *l = live(1);
+	struct sockaddr_storage at = v4("10.2.0.1", 4000), moved = v4("10.2.0.2", 4000);
+
+	(void)state;
+	/* reached at another address than the one it tells: that is no move */
+	peers_told(&p, l, &at, 2 * SEC);
+	assert_false(peers_addr_equal(&l->addr, &at, true));
+	peers_told(&p, l, &moved, 3 * SEC);
+	assert_true(peers_addr_equal(&l->addr, &moved, true));
+	assert_ptr_equal(peers_due(&p, 3 * SEC), l);
+	assert_true(l->is_live);
+}
+
 static void our_own_address_is_recognised(void **state)
 {
 	struct sockaddr_storage a = v4("10.0.0.1", 4000);
@@ -275,6 +290,7 @@ int main(void)
 		T(a_silent_peer_dies_and_a_refusing_one_sooner),
 		T(a_restart_is_seen_and_a_goodbye_believed),
 		T(one_peer_at_two_addresses_counts_once),
+		T(a_peer_that_moves_is_followed),
 		T(our_own_address_is_recognised),
 		T(another_host_at_an_address_replaces_the_first),
 		T(trust_follows_the_configuration),
