@@ -298,6 +298,16 @@ void announce_set_address(struct announce *a, const char *host_id, const char *i
 	announce_now(a);
 }
 
+void announce_set_place(struct announce *a, const char *idc, const char *location,
+	bool disable_shared, uint64_t interval_ns)
+{
+	if (dup_to(&a->idc, idc) || dup_to(&a->location, location))
+		log_err("announce: no memory for the new place");
+	a->disable_shared = disable_shared;
+	a->interval_ns = interval_ns;
+	announce_now(a);
+}
+
 int announce_new(
 	struct announce **out, struct loop *l, struct sched *s, const struct announce_config *cfg)
 {

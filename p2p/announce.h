@@ -36,6 +36,9 @@ struct announce *announce_free(struct announce *a);
 void announce_set_disk(struct announce *a, uint64_t total, uint64_t available);
 /* announce_set_address - the advertised address changed: announced at once */
 void announce_set_address(struct announce *a, const char *host_id, const char *ip, uint16_t port);
+/* announce_set_place - what the configuration says of this host changed; reported at once */
+void announce_set_place(struct announce *a, const char *idc, const char *location,
+	bool disable_shared, uint64_t interval_ns);
 /* announce_now - a new scheduler or peer appeared */
 void announce_now(struct announce *a);
 /* bits per second now, for SyncHost */

@@ -271,6 +271,59 @@ int config_check(const struct config *c, struct buf *errors)
 	return n;
 }
 
+/* the rooms take new values of these while they work; everything else needs a restart */
+static const char *const changeable[] = {"host.idc", "host.location", "local.export_link",
+	"peer.peers", "peer.peer_networks", "peer.disable_shared", "peer.announce_interval",
+	"import.default_ttl", "import.min_ttl", "import.max_ttl", "import.max_replicas",
+	"import.max_imports", "download.progress_timeout", "download.room_timeout",
+	"download.max_downloads", "upload.bandwidth", "daemon.log_level"};
+
+static bool is_changeable(const struct conf_option *o)
+{
+	char name[80];
+
+	snprintf(name, sizeof(name), "%s.%s", o->section, o->key);
+	for (size_t i = 0; i < ARRAY_SIZE(changeable); i++)
+		if (!strcmp(changeable[i], name))
+			return true;
+	return false;
+}
+
+static void swap_value(const struct conf_option *o, struct config *a, struct config *b)
+{
+	static const size_t sizes[] = {
+		[CONF_STRING] = sizeof(char *),
+		[CONF_BOOL] = sizeof(bool),
+		[CONF_U64] = sizeof(uint64_t),
+		[CONF_SIZE] = sizeof(uint64_t),
+		[CONF_DURATION] = sizeof(uint64_t),
+		[CONF_ENUM] = sizeof(int),
+		[CONF_LIST] = sizeof(char *),
+	};
+	char kept[sizeof(uint64_t)], *x = (char *)a + o->offset, *y = (char *)b + o->offset;
+
+	memcpy(kept, x, sizes[o->type]);
+	memcpy(x, y, sizes[o->type]);
+	memcpy(y, kept, sizes[o->type]);
+}
+
+void config_take(struct config *c, struct config *next, struct buf *taken, struct buf *kept)
+{
+	for (size_t i = 0; i < config_n_options; i++) {
+		const struct conf_option *o = &config_options[i];
+		_cleanup_buf_ struct buf is = {0}, will = {0};
+		struct buf *list = is_changeable(o) ? taken : kept;
+
+		conf_format(o, c, &is);
+		conf_format(o, next, &will);
+		if (!strcmp(buf_str(&is), buf_str(&will)))
+			continue;
+		buf_addf(list, "%s.%s = %s\n", o->section, o->key, buf_str(&will));
+		if (list == taken)
+			swap_value(o, c, next);
+	}
+}
+
 void config_dump(const struct config *c, struct buf *out)
 {
 	const char *section = "";

@@ -70,6 +70,9 @@ int config_parse(struct config *c, const char *file, char *text, size_t len, str
 int config_set(struct config *c, const char *assignment, char *reason);
 /* config_check - what no single option can tell; number of errors, each a line in @errors */
 int config_check(const struct config *c, struct buf *errors);
+/* config_take - options of @c that a running daemon can change take their values from @next (and the
+ * other way round). @taken and @kept: those that differ, lines "section.key = value", of @next. */
+void config_take(struct config *c, struct config *next, struct buf *taken, struct buf *kept);
 /* config_dump - every option as the file would have it, with its help as a comment */
 void config_dump(const struct config *c, struct buf *out);
 

@@ -49,6 +49,7 @@
 #include "p2p/manager.h"
 #include "p2p/metrics.h"
 #include "p2p/own_address.h"
+#include "p2p/resolve.h"
 #include "p2p/sched.h"
 #include "p2p/scheduler/scheduler.h"
 #include "p2p/serve.h"
@@ -68,7 +69,9 @@
 #define MAX_LIST             256 /* peers, networks, schedulers in the configuration */
 
 struct daemon {
-	const struct config *cfg;
+	struct config *cfg;
+	daemon_reread_fn reread;
+	void *reread_arg;
 	/* who we are */
 	char hostname[256], ip[INET6_ADDRSTRLEN], host_id[HOST_ID_SIZE];
 	char bound_ip
@@ -395,6 +398,41 @@ static int resolve_schedulers(struct daemon *d)
 	return 0;
 }
 
+struct lists {
+	char names[MAX_LIST][300];
+	const char *peers[MAX_LIST];
+	struct scheduler_prefix nets[MAX_LIST];
+	size_t n_peers, n_nets;
+};
+
+/* read_lists - peers and networks of @c; 0, or -EINVAL after a sentence in the log */
+static int read_lists(const struct config *c, struct lists *l)
+{
+	char item[300], port[6];
+
+	l->n_peers = l->n_nets = 0;
+	for (; l->n_peers < MAX_LIST &&
+		config_list(c->peers, l->n_peers, l->names[l->n_peers], sizeof(l->names[0]));
+		l->n_peers++) {
+		l->peers[l->n_peers] = l->names[l->n_peers];
+		if (resolve_split(l->names[l->n_peers], item, port) < 0) {
+			log_err("daemon: [peer] peers: \"%s\" is not host:port",
+				l->names[l->n_peers]);
+			return -EINVAL;
+		}
+	}
+	for (; l->n_nets < MAX_LIST && config_list(c->peer_networks, l->n_nets, item, sizeof(item));
+		l->n_nets++) {
+		if (scheduler_parse_prefix(item, &l->nets[l->n_nets]) < 0) {
+			log_err("daemon: [peer] peer_networks: \"%s\" is not a network such as "
+				"10.0.0.0/8",
+				item);
+			return -EINVAL;
+		}
+	}
+	return 0;
+}
+
 static int build_embedded(struct daemon *d)
 {
 	static const struct scheduler_ops ops = {
@@ -402,40 +440,25 @@ static int build_embedded(struct daemon *d)
 		.set_expiry = local_set_expiry,
 	};
 	const struct config *c = d->cfg;
-	_cleanup_free_ char(*names)[300] = calloc(MAX_LIST, sizeof(*names));
-	_cleanup_free_ const char **peers = calloc(MAX_LIST, sizeof(*peers));
-	_cleanup_free_ struct scheduler_prefix *nets = calloc(MAX_LIST, sizeof(*nets));
+	_cleanup_free_ struct lists *l = calloc(1, sizeof(*l));
 	struct scheduler_config sc = {
 		.host_id = d->host_id,
 		.hostname = d->hostname,
 		.self = d->self,
-		.peers = peers,
-		.networks = nets,
 		.heartbeat_ns = c->heartbeat_ns,
 		.resolve_ns = c->resolve_ns,
 		.leave_grace_ns = c->leave_grace_ns,
 	};
-	char item[80];
-	int r;
+	int r = l ? read_lists(c, l) : -ENOMEM;
 
-	if (!names || !peers || !nets)
-		return fail(-ENOMEM, "the scheduler");
-	for (; sc.n_peers < MAX_LIST &&
-		config_list(c->peers, sc.n_peers, names[sc.n_peers], sizeof(*names));
-		sc.n_peers++)
-		peers[sc.n_peers] = names[sc.n_peers];
-	for (; sc.n_networks < MAX_LIST &&
-		config_list(c->peer_networks, sc.n_networks, item, sizeof(item));
-		sc.n_networks++) {
-		if (scheduler_parse_prefix(item, &nets[sc.n_networks]) < 0) {
-			log_err("daemon: cannot start: [peer] peer_networks: \"%s\" is not a "
-				"network such as 10.0.0.0/8",
-				item);
-			return -EINVAL;
-		}
-	}
+	if (r < 0)
+		return fail(r, "the lists of peers");
+	sc.peers = l->peers;
+	sc.n_peers = l->n_peers;
+	sc.networks = l->nets;
+	sc.n_networks = l->n_nets;
 	r = scheduler_new(&d->scheduler, d->loop, d->channels, &sc, &ops, d->local);
-	return r < 0 ? fail(r, "the scheduler (are [peer] peers all host:port?)") : 0;
+	return r < 0 ? fail(r, "the scheduler") : 0;
 }
 
 static void on_managed_schedulers(void *arg, const struct sockaddr_storage *v, size_t n)
@@ -804,6 +827,60 @@ static int build_pages(struct daemon *d)
 
 /* ---- running ----------------------------------------------------------------------------------- */
 
+static void apply(struct daemon *d, const struct lists *l)
+{
+	const struct config *c = d->cfg;
+	size_t bad;
+
+	log_set_level(log_level_parse(c->log_level));
+	announce_set_place(d->announce, c->idc, c->location, c->disable_shared, c->announce_ns);
+	svc_peer_set_shared(d->svc_peer, c->disable_shared);
+	svc_local_set_limits(d->svc_local, c->default_ttl_ns, c->min_ttl_ns, c->max_ttl_ns,
+		(unsigned)c->max_replicas);
+	svc_admin_set_limits(d->svc_admin, c->min_ttl_ns, c->max_ttl_ns);
+	imports_set_limits(d->imports, (unsigned)c->max_imports, c->room_timeout_ns);
+	fetches_set_limits(
+		d->fetches, (unsigned)c->max_downloads, c->progress_timeout_ns, c->room_timeout_ns);
+	exports_set_link_first(d->exports, c->export_link);
+	vortex_server_set_bandwidth(d->vortex, c->upload_bandwidth);
+	if (d->scheduler && scheduler_set_peers(d->scheduler, l->peers, l->n_peers, l->nets,
+				    l->n_nets, &bad) < 0)
+		log_err("daemon: no memory for the new lists of peers, the old ones stay");
+}
+
+static void log_lines(int level, const char *what, const struct buf *lines)
+{
+	const char *p = buf_str(lines), *end;
+
+	for (; (end = strchr(p, '\n')); p = end + 1)
+		log_line(level, "daemon: %s: %.*s", what, (int)(end - p), p);
+}
+
+/* reload - all of the new configuration is good, or nothing of it is taken */
+static void reload(struct daemon *d)
+{
+	_cleanup_buf_ struct buf errors = {0}, taken = {0}, kept = {0};
+	_cleanup_free_ struct lists *l = calloc(1, sizeof(*l));
+	struct config next;
+
+	if (!l || config_init(&next) < 0) {
+		log_err("daemon: no memory to read the configuration again");
+		return;
+	}
+	if (d->reread(d->reread_arg, &next, &errors) || config_check(&next, &errors) ||
+		read_lists(&next, l) < 0) {
+		log_lines(LOG_ERR, "the configuration", &errors);
+		log_err("daemon: the old configuration stays");
+	} else {
+		config_take(d->cfg, &next, &taken, &kept);
+		apply(d, l);
+		log_lines(LOG_NOTICE, "changed", &taken);
+		log_lines(LOG_WARNING, "needs a restart", &kept);
+		log_notice("daemon: the configuration was read again");
+	}
+	config_fini(&next);
+}
+
 static void on_signal(struct loop_op *op, int res)
 {
 	struct daemon *d = container_of(op, struct daemon, signal_op);
@@ -817,6 +894,7 @@ static void on_signal(struct loop_op *op, int res)
 			if (r < 0)
 				log_err("daemon: the log cannot be reopened: %s", strerror(-r));
 			identity_reload(&d->identity);
+			reload(d);
 			continue;
 		}
 		log_notice("daemon: stopping signal=%u", d->info.ssi_signo);
@@ -1027,7 +1105,7 @@ static bool take_down(struct daemon *d)
 	return true;
 }
 
-int daemon_run(const struct config *cfg)
+int daemon_run(struct config *cfg, daemon_reread_fn reread, void *arg)
 {
 	struct daemon *d = calloc(1, sizeof(*d));
 	int r;
@@ -1035,6 +1113,8 @@ int daemon_run(const struct config *cfg)
 	if (!d)
 		return -ENOMEM;
 	d->cfg = cfg;
+	d->reread = reread;
+	d->reread_arg = arg;
 	d->local_fd = d->peer_fd = d->piece_fd = d->signal_fd = -1;
 	r = build(d);
 	if (r == 0) {

@@ -917,6 +917,11 @@ const struct histogram *exports_durations(const struct exports *es)
 	return &es->durations;
 }
 
+void exports_set_link_first(struct exports *es, bool link_first)
+{
+	es->c.link_first = link_first;
+}
+
 struct exports_stats exports_get_stats(const struct exports *es)
 {
 	struct exports_stats s = es->stats;

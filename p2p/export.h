@@ -49,6 +49,7 @@ struct exports_stats {
 	uint64_t bytes; /* of tasks that were exported */
 	uint64_t bytes_local; /* of those, what was here before */
 };
+void exports_set_link_first(struct exports *es, bool link_first);
 struct exports_stats exports_get_stats(const struct exports *es);
 const struct histogram *exports_durations(const struct exports *es); /* of those that succeeded */
 

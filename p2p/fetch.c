@@ -1554,6 +1554,14 @@ struct fetches *fetches_free(struct fetches *fs)
 	return NULL;
 }
 
+void fetches_set_limits(
+	struct fetches *fs, unsigned max_fetches, uint64_t progress_ns, uint64_t room_wait_ns)
+{
+	fs->c.max_fetches = max_fetches;
+	fs->c.progress_ns = progress_ns;
+	fs->c.room_wait_ns = room_wait_ns;
+}
+
 struct fetches_stats fetches_get_stats(const struct fetches *fs)
 {
 	struct fetches_stats s = fs->stats;

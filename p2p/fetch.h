@@ -58,6 +58,9 @@ struct fetches_stats {
 	/* pieces that failed at a parent, by enum vortex_outcome */
 	uint64_t n_piece_failures[FETCH_N_OUTCOMES];
 };
+/* fetches_set_limits - also for fetches that run */
+void fetches_set_limits(
+	struct fetches *fs, unsigned max_fetches, uint64_t progress_ns, uint64_t room_wait_ns);
 struct fetches_stats fetches_get_stats(const struct fetches *fs);
 
 struct fetch_want {

@@ -939,6 +939,12 @@ const struct histogram *imports_durations(const struct imports *is)
 	return &is->durations;
 }
 
+void imports_set_limits(struct imports *is, unsigned max_imports, uint64_t room_wait_ns)
+{
+	is->c.max_imports = max_imports;
+	is->c.room_wait_ns = room_wait_ns;
+}
+
 struct imports_stats imports_get_stats(const struct imports *is)
 {
 	struct imports_stats s = is->stats;

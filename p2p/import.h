@@ -47,6 +47,8 @@ struct imports *imports_free(struct imports *is); /* idle only; returns NULL */
 struct imports_stats {
 	uint64_t n_running, n_done, n_failed, bytes, n_reflinked;
 };
+/* imports_set_limits - for imports that begin from now on */
+void imports_set_limits(struct imports *is, unsigned max_imports, uint64_t room_wait_ns);
 struct imports_stats imports_get_stats(const struct imports *is);
 struct histogram;
 const struct histogram *imports_durations(const struct imports *is); /* of those that succeeded */

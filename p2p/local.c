@@ -414,6 +414,17 @@ static bool keep(struct local_change *c, const struct store_reply *r)
 	return true;
 }
 
+/* A copy that must go is still there, because the store was away or somebody reads it: the next listing
+ * tells it again, and then it is judged again. */
+static void drop_later(struct local *lc, const char *id)
+{
+	struct copy *copy = find_copy(lc, id);
+
+	if (copy)
+		copy->is_told = false;
+	arm(lc, SOON);
+}
+
 static void on_change(struct store_op *op, const struct store_reply *r)
 {
 	struct local_change *c = container_of(op, struct local_change, op);
@@ -444,6 +455,8 @@ static void on_change(struct store_op *op, const struct store_reply *r)
 			start_delete(c);
 			return;
 		}
+		if (r->status != STORE_OK && r->status != STORE_NOT_FOUND)
+			drop_later(lc, c->id);
 		change_free(c);
 		return;
 	}
@@ -458,10 +471,12 @@ static void on_change(struct store_op *op, const struct store_reply *r)
 	if (c->kind == CHANGE_DELETE || c->kind == CHANGE_DROP) {
 		if (copy && (r->status == STORE_OK || r->status == STORE_NOT_FOUND))
 			drop_copy(lc, copy);
-		if (c->kind == CHANGE_DROP && why.status != RPC_OK && why.status != RPC_NOT_FOUND)
+		if (c->kind == CHANGE_DROP && why.status != RPC_OK && why.status != RPC_NOT_FOUND) {
+			drop_later(lc, c->id);
 			log_warning("local: a copy that must go could not be deleted id=%s "
 				    "why=\"%s\"",
 				c->id, why.text);
+		}
 	} else if (copy && r->status == STORE_OK) {
 		want_read(lc, copy);
 		read_next(lc);

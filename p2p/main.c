@@ -28,6 +28,8 @@ struct arguments {
 	const char *config; /* NULL: the default path, which may be missing */
 	const char *log_level;
 	bool allow_root, console, dump, check;
+	const char **sets; /* --set, in order; owned */
+	size_t n_sets;
 };
 
 static const struct option long_options[] = {
@@ -69,65 +71,60 @@ static void usage(FILE *f)
 	}
 }
 
-/* read_config - the file over the defaults; 0 or an exit status */
-static int read_config(struct config *c, const char *path)
+/* read_config - the file over the defaults, and what the command line says over it; 0 or an exit status with
+ * the reasons in @errors */
+static int read_config(const struct arguments *a, struct config *c, struct buf *errors)
 {
-	_cleanup_buf_ struct buf text = {0}, errors = {0};
-	const char *name = path ? path : CONFIG_PATH;
+	_cleanup_buf_ struct buf text = {0};
+	const char *name = a->config ? a->config : CONFIG_PATH;
 	int r = fd_read_file(AT_FDCWD, name, CONFIG_MAX_SIZE, &text);
+	char reason[NUM_REASON];
 
-	if (r == -ENOENT && !path)
-		return 0;
-	if (r < 0) {
-		fprintf(stderr, "dfdaemon: %s: %s\n", name, strerror(-r));
+	if (r < 0 && (r != -ENOENT || a->config)) {
+		buf_addf(errors, "%s: %s\n", name, strerror(-r));
 		return EXIT_CONFIG;
 	}
-	r = config_parse(c, name, (char *)text.data, text.len, &errors);
-	if (r == 0)
-		return 0;
-	fputs(r < 0 ? "dfdaemon: out of memory\n" : buf_str(&errors), stderr);
-	return EXIT_CONFIG;
+	r = r < 0 ? 0 : config_parse(c, name, (char *)text.data, text.len, errors);
+	if (r < 0)
+		buf_adds(errors, "out of memory\n");
+	if (r)
+		return EXIT_CONFIG;
+	for (size_t i = 0; i < a->n_sets; i++) {
+		if (config_set(c, a->sets[i], reason) < 0) {
+			buf_addf(errors, "--set %s: %s\n", a->sets[i], reason);
+			return EXIT_USAGE;
+		}
+	}
+	return 0;
+}
+
+static int reread(void *arg, struct config *c, struct buf *errors)
+{
+	const struct arguments *a = arg;
+	char reason[NUM_REASON], level[40];
+	int r = read_config(a, c, errors);
+
+	if (r || !a->log_level)
+		return r;
+	snprintf(level, sizeof(level), "daemon.log_level=%s", a->log_level);
+	return config_set(c, level, reason);
 }
 
 /* parse - 0, or an exit status + 1 when there is nothing more to do */
-static int parse(int argc, char **argv, struct arguments *a, struct config *c)
+static int parse(int argc, char **argv, struct arguments *a)
 {
-	char reason[NUM_REASON];
-	int o, r;
+	int o;
 
-	/* first the file, then what stands over it */
+	a->sets = calloc((size_t)argc, sizeof(*a->sets));
+	if (!a->sets)
+		return EXIT_FAILURE + 1;
 	while ((o = getopt_long(argc, argv, "c:l:hV", long_options, NULL)) != -1) {
 		switch (o) {
 		case 'c':
 			a->config = optarg;
 			break;
-		case 'h':
-			usage(stdout);
-			return EXIT_SUCCESS + 1;
-		case 'V':
-			puts("dfdaemon " VERSION);
-			return EXIT_SUCCESS + 1;
-		case '?':
-			fputs("Try 'dfdaemon --help'.\n", stderr);
-			return EXIT_USAGE + 1;
-		}
-	}
-	if (optind < argc) {
-		fprintf(stderr, "dfdaemon: unexpected argument '%s'\nTry 'dfdaemon --help'.\n",
-			argv[optind]);
-		return EXIT_USAGE + 1;
-	}
-	r = read_config(c, a->config);
-	if (r)
-		return r + 1;
-	optind = 0;
-	while ((o = getopt_long(argc, argv, "c:l:hV", long_options, NULL)) != -1) {
-		switch (o) {
 		case 's':
-			if (config_set(c, optarg, reason) < 0) {
-				fprintf(stderr, "dfdaemon: --set %s: %s\n", optarg, reason);
-				return EXIT_USAGE + 1;
-			}
+			a->sets[a->n_sets++] = optarg;
 			break;
 		case 'l':
 			a->log_level = optarg;
@@ -144,7 +141,21 @@ static int parse(int argc, char **argv, struct arguments *a, struct config *c)
 		case 'k':
 			a->check = true;
 			break;
+		case 'h':
+			usage(stdout);
+			return EXIT_SUCCESS + 1;
+		case 'V':
+			puts("dfdaemon " VERSION);
+			return EXIT_SUCCESS + 1;
+		default:
+			fputs("Try 'dfdaemon --help'.\n", stderr);
+			return EXIT_USAGE + 1;
 		}
+	}
+	if (optind < argc) {
+		fprintf(stderr, "dfdaemon: unexpected argument '%s'\nTry 'dfdaemon --help'.\n",
+			argv[optind]);
+		return EXIT_USAGE + 1;
 	}
 	return 0;
 }
@@ -190,7 +201,7 @@ static void prepare_process(void)
 
 int main(int argc, char **argv)
 {
-	_cleanup_buf_ struct buf text = {0};
+	_cleanup_buf_ struct buf text = {0}, errors = {0};
 	struct arguments a = {0};
 	struct config c;
 	int r;
@@ -199,10 +210,18 @@ int main(int argc, char **argv)
 		fputs("dfdaemon: out of memory\n", stderr);
 		return EXIT_FAILURE;
 	}
-	r = parse(argc, argv, &a, &c);
+	r = parse(argc, argv, &a);
 	if (r) {
+		free(a.sets);
 		config_fini(&c);
 		return r - 1;
+	}
+	r = read_config(&a, &c, &errors);
+	if (r) {
+		fprintf(stderr, "dfdaemon: %s", buf_str(&errors));
+		free(a.sets);
+		config_fini(&c);
+		return r;
 	}
 	if (a.dump) {
 		config_dump(&c, &text);
@@ -223,9 +242,10 @@ int main(int argc, char **argv)
 		if (r == 0) {
 			prepare_process();
 			privs_no_new_privs();
-			r = daemon_run(&c) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+			r = daemon_run(&c, reread, &a) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
 		}
 	}
+	free(a.sets);
 	config_fini(&c);
 	return r;
 }

@@ -784,6 +784,12 @@ struct rpc_service svc_admin_service(struct svc_admin *s)
 	return (struct rpc_service){methods, ARRAY_SIZE(methods), s};
 }
 
+void svc_admin_set_limits(struct svc_admin *s, uint64_t min_ttl_ns, uint64_t max_ttl_ns)
+{
+	s->c.min_ttl_ns = min_ttl_ns;
+	s->c.max_ttl_ns = max_ttl_ns;
+}
+
 struct svc_admin *svc_admin_free(struct svc_admin *s)
 {
 	free(s);

@@ -26,6 +26,7 @@ struct svc_admin_config {
 
 int svc_admin_new(struct svc_admin **out, const struct svc_admin_config *cfg);
 struct rpc_service svc_admin_service(struct svc_admin *s);
+void svc_admin_set_limits(struct svc_admin *s, uint64_t min_ttl_ns, uint64_t max_ttl_ns);
 struct svc_admin *svc_admin_free(struct svc_admin *s); /* after its server; returns NULL */
 
 #endif

@@ -622,6 +622,15 @@ struct rpc_service svc_local_service(struct svc_local *s)
 	return (struct rpc_service){methods, ARRAY_SIZE(methods), s};
 }
 
+void svc_local_set_limits(struct svc_local *s, uint64_t default_ttl_ns, uint64_t min_ttl_ns,
+	uint64_t max_ttl_ns, unsigned max_replicas)
+{
+	s->c.default_ttl_ns = default_ttl_ns;
+	s->c.min_ttl_ns = min_ttl_ns;
+	s->c.max_ttl_ns = max_ttl_ns;
+	s->c.max_replicas = max_replicas;
+}
+
 struct svc_local *svc_local_free(struct svc_local *s)
 {
 	free(s);

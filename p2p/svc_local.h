@@ -38,6 +38,9 @@ struct svc_local_config {
 
 int svc_local_new(struct svc_local **out, const struct svc_local_config *cfg);
 struct rpc_service svc_local_service(struct svc_local *s);
+/* svc_local_set_limits - as in svc_local_config, from the next request on */
+void svc_local_set_limits(struct svc_local *s, uint64_t default_ttl_ns, uint64_t min_ttl_ns,
+	uint64_t max_ttl_ns, unsigned max_replicas);
 struct svc_local *svc_local_free(struct svc_local *s); /* after its server; returns NULL */
 
 #endif

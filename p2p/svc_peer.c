@@ -739,6 +739,11 @@ void svc_peer_close(struct svc_peer *s)
 	}
 }
 
+void svc_peer_set_shared(struct svc_peer *s, bool disable_shared)
+{
+	s->c.disable_shared = disable_shared;
+}
+
 struct svc_peer *svc_peer_free(struct svc_peer *s)
 {
 	free(s);

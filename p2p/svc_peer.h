@@ -45,6 +45,8 @@ int svc_peer_new(struct svc_peer **out, const struct svc_peer_config *cfg);
 struct rpc_service svc_peer_service(struct svc_peer *s);
 /* svc_peer_close - streams end with UNAVAILABLE, so that children look elsewhere at once */
 void svc_peer_close(struct svc_peer *s);
+/* svc_peer_set_shared - children that are served go on */
+void svc_peer_set_shared(struct svc_peer *s, bool disable_shared);
 struct svc_peer *svc_peer_free(struct svc_peer *s); /* after its server; returns NULL */
 /* svc_peer_served - what serve_listen() tells; @arg is the struct svc_peer */
 void svc_peer_served(void *arg, struct task *t, uint32_t number, enum serve_event e);

@@ -18,6 +18,7 @@ struct scheduler {
 	uint64_t timer_at_ns;
 	struct scheduler_prefix *networks; /* owned */
 	size_t n_networks;
+	uint64_t resolve_ns;
 	char secret[33]; /* META_SELF of our own calls to ourselves */
 	struct node_ops ops;
 	struct list requests; /* struct request: made by us, in flight */

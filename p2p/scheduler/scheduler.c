@@ -422,12 +422,13 @@ int scheduler_new(struct scheduler **out, struct loop *l, struct channels *ch,
 	for (size_t i = 0; i < cfg->n_networks; i++)
 		s->networks[i] = cfg->networks[i];
 	s->n_networks = cfg->n_networks;
+	s->resolve_ns = or_default(cfg->resolve_ns, 30 * SEC);
 	r = make_secret(s);
 	if (!r)
 		r = init_node(s, cfg, ops, arg);
 	if (!r)
-		r = resolve_new(&s->resolve, l, cfg->peers, cfg->n_peers,
-			or_default(cfg->resolve_ns, 30 * SEC), on_resolved, s, &bad);
+		r = resolve_new(&s->resolve, l, cfg->peers, cfg->n_peers, s->resolve_ns,
+			on_resolved, s, &bad);
 	if (r) {
 		if (r == -EINVAL && cfg->n_peers)
 			log_err("peers: %s is not an address: write host:port, 10.0.0.1:4000 or "
@@ -481,6 +482,30 @@ void scheduler_set_draining(struct scheduler *s, bool draining)
 	s->node.self_host->is_draining = draining;
 	node_readdress(&s->node, &s->node.self); /* beats at once */
 	scheduler_step(s);
+}
+
+int scheduler_set_peers(struct scheduler *s, const char *const *peers, size_t n_peers,
+	const struct scheduler_prefix *networks, size_t n_networks, size_t *bad)
+{
+	struct scheduler_prefix *v = calloc(n_networks + 1, sizeof(*v));
+	struct resolve *r;
+	int e;
+
+	if (!v)
+		return -ENOMEM;
+	e = resolve_new(&r, s->loop, peers, n_peers, s->resolve_ns, on_resolved, s, bad);
+	if (e) {
+		free(v);
+		return e;
+	}
+	for (size_t i = 0; i < n_networks; i++)
+		v[i] = networks[i];
+	free(s->networks);
+	s->networks = v;
+	s->n_networks = n_networks;
+	resolve_free(s->resolve);
+	s->resolve = r;
+	return 0;
 }
 
 void scheduler_readdress(struct scheduler *s, const struct sockaddr_storage *self)

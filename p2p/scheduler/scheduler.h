@@ -76,6 +76,11 @@ bool scheduler_trusts(const struct scheduler *s, const struct rpc_peer *from);
 bool scheduler_call_trusted(const struct scheduler *s, const struct rpc_call *call);
 /* scheduler_set_draining - serve, but take no new replicas */
 void scheduler_set_draining(struct scheduler *s, bool draining);
+/* scheduler_set_peers - the configured ones changed. New ones are looked for at once; who was taken out
+ * stays while it lives, and trusted until the next start. 0, -EINVAL (peers[*bad] is not host:port),
+ * -ENOMEM: then nothing changed. */
+int scheduler_set_peers(struct scheduler *s, const char *const *peers, size_t n_peers,
+	const struct scheduler_prefix *networks, size_t n_networks, size_t *bad);
 /* scheduler_readdress - the advertised address changed */
 void scheduler_readdress(struct scheduler *s, const struct sockaddr_storage *self);
 /* scheduler_leave - tell all peers that this one stops (deadline 1 s), then @done, from the loop */

@@ -207,3 +207,19 @@ gone() # I ID: the node answers, and has none
 		wait_until 20 ends_then "$i"
 	done
 }
+
+# The store is away just when a copy must go.
+@test "a deletion that finds the store away is done when it is back" {
+	local id
+	DEAD=
+	nodes_start 2
+	id=$(on 1 import file --persistent-replica-count 2)
+	wait_until 30 has_replicas 1 "$id" 2
+	kill -STOP "$(node_pid 2 cachefilesd)"
+	on 1 rm "$id"
+	wait_until 20 gone 1 "$id"
+	node_end_process 2 cachefilesd KILL
+	rm -f "$(node_dir 2)/store.sock"
+	node_start_store 2
+	wait_until 60 gone 2 "$id"
+}

@@ -333,7 +333,10 @@ chaos_check()
 	done
 	for f in "$C"/gone/*; do
 		[ -e "$f" ] || continue
-		wait_until 60 chaos_everywhere_gone "${f##*/}" || echo "${f##*/} was removed and is back" >>"$C/bad"
+		wait_until 60 chaos_everywhere_gone "${f##*/}" || {
+			echo "${f##*/} was removed and is back" >>"$C/bad"
+			grep "${f##*/}" "$C/plan" "$C"/nodes/*/*.log >&2
+		}
 	done
 	for i in $(seq $CHAOS_N); do
 		wait_until 180 chaos_as_before "$i" || bad=1
