@@ -61,9 +61,9 @@ hup() # LOG-LINE: SIGHUP to node 1, until it says that
 
 @test "a peer that is added is found" {
 	local id
-	NODES_PEERS=1
+	export NODES_PEERS=1
 	node_start 1
-	NODES_PEERS="1 2"
+	export NODES_PEERS="1 2"
 	node_start 2
 	sed -i "s/^peers = .*/peers = $(node_ip 1):4000, $(node_ip 2):4000/" "$conf"
 	hup "the configuration was read again"

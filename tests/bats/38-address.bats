@@ -48,7 +48,7 @@ teardown()
 	netns_in 2 ip addr del 10.77.0.2/24 dev eth0
 	netns_in 2 ip addr add 10.77.0.22/24 dev eth0
 	netns_in 2 ip addr add 10.77.0.2/24 dev eth0
-	NODES_PEERS="1 2"
+	export NODES_PEERS="1 2"
 	# nobody but the listed addresses is trusted
 	node_start 1 peer.peer_networks=
 	node_start 2 peer.peer_networks=
