@@ -1,0 +1,167 @@
+#!/bin/bash
+# SPDX-License-Identifier: GPL-2.0-or-later
+# packages-rpm.sh — RPM packages: built from the release archive, judged by rpmlint, installed over a
+# stand-in of the distributions' cachefilesd 0.10.10 in a copy of this machine's root, verified; there the
+# daemons are started by hand as their users, as another init system does, and removed without trace.
+# timeout: 1800
+# shellcheck source=/dev/null disable=SC2181,SC2154,SC2012
+TOP=${TOP:-$(cd "$(dirname "$0")/../.." && pwd)}
+. "$TOP/tests/lib/scratch_root.sh"
+. "$TOP/tests/lib/packages.sh"
+for p in rpmbuild rpmlint rpm find-debuginfo eu-strip; do
+	command -v "$p" >/dev/null || scratch_skip "$p is not installed"
+done
+scratch_enter "$@"
+work=$(mktemp -d "${TMPDIR:-/tmp}/packages.XXXXXX")
+trap 'scratch_end; rm -rf --one-file-system "$work"' EXIT
+trap 'exit 1' TERM INT
+
+make -s -C "$TOP" rpm >"$work/make" 2>&1
+ok "make rpm"
+[ "$n_failed" = 0 ] || { sed 's/^/# /' "$work/make"; finish; }
+version=$(cat "$TOP/VERSION")
+top=$TOP/build/rpm
+# shellcheck disable=SC2086
+set -- "$top"/RPMS/*/*.rpm "$top"/SRPMS/*.rpm
+rpmlint -r "$TOP/rpm/dfcachefiles.rpmlintrc" "$@" >"$work/rpmlint" 2>&1
+! grep ' E: ' "$work/rpmlint"
+ok "rpmlint finds no error"
+grep ' E: \|checked;' "$work/rpmlint" | sed 's/^/# /'
+[ "$(ls "$top"/RPMS/*/cachefilesd-debuginfo-*.rpm "$top"/RPMS/*/dfdaemon-debuginfo-*.rpm 2>/dev/null | wc -l)" = 2 ]
+ok "with debuginfo"
+[ -n "$(rpm -qp --changelog "$top"/SRPMS/*.rpm)" ]
+ok "and a changelog"
+[ "$(rpm -qp --configfiles "$top"/RPMS/*/cachefilesd-"$version"-*.rpm)" = /etc/cachefilesd.conf ]
+ok "cachefilesd.conf is configuration"
+rpm -qp --conflicts "$top"/RPMS/*/dfdaemon-"$version"-*.rpm | grep -qx dragonfly-client
+ok "dfdaemon and Dragonfly's own client package exclude each other"
+
+scratch_make "$work/root" || scratch_skip "an overlay of / cannot be made here"
+mkdir -p "$work/disk" "$R/root/rpm"
+mount --bind "$work/disk" "$R/var/cache"
+cp "$top"/RPMS/*/{cachefilesd,dfcache,dfdaemon}-"$version"-*.rpm "$R/root/rpm/"
+cp "$TOP/tests/lib/packages_inside.sh" "$R/root/"
+
+# ---- the old package, and what its distribution has ------------------------------------------------
+cat >"$work/old.spec" <<'END'
+Name: cachefilesd
+Version: 0.10.10
+Release: 15
+Summary: the layout of the distributions' package
+License: GPLv2+
+%description
+The layout of the distributions' package.
+%install
+install -d %{buildroot}/usr/sbin %{buildroot}/etc %{buildroot}/var/cache/fscache %{buildroot}%{unitdir}
+install -d %{buildroot}/usr/share/man/man8 %{buildroot}/usr/share/doc/cachefilesd
+echo old >%{buildroot}/usr/sbin/cachefilesd
+chmod 755 %{buildroot}/usr/sbin/cachefilesd
+printf 'dir /var/cache/fscache\ntag mycache\nbrun 10%%%%\n' >%{buildroot}/etc/cachefilesd.conf
+echo old >%{buildroot}%{unitdir}/cachefilesd.service
+echo old >%{buildroot}/usr/share/man/man8/cachefilesd.8.gz
+echo old >%{buildroot}/usr/share/doc/cachefilesd/howto.txt
+%files
+%config(noreplace) /etc/cachefilesd.conf
+/usr/sbin/cachefilesd
+%{unitdir}/cachefilesd.service
+/usr/share/man/man8/cachefilesd.8.gz
+/usr/share/doc/cachefilesd
+%dir /var/cache/fscache
+END
+{
+	printf 'Name: base\nVersion: 1\nRelease: 1\nSummary: what a distribution has\nLicense: none\nAutoReqProv: no\n'
+	rpm -qp --requires "$R"/root/rpm/*.rpm | grep -v '^rpmlib\|^cachefilesd\|^dfcache\|^config(\|^dfdaemon' |
+		sed 's/ [<>=].*//' | sort -u | grep -v '^/' | sed 's/^/Provides: /'
+	printf 'Provides: /bin/sh\n%%description\nWhat a distribution has.\n%%files\n'
+} >"$work/base.spec"
+unitdir=$(rpm -qlp "$R"/root/rpm/cachefilesd-*.rpm | sed -n 's|/cachefilesd.service$||p')
+for spec in old base; do
+	rpmbuild -bb --quiet --define "_topdir $work/rpmbuild" --define "unitdir $unitdir" \
+		--define "debug_package %{nil}" "$work/$spec.spec" >"$work/log" 2>&1 ||
+		sed 's/^/# /' "$work/log"
+done
+cp "$work"/rpmbuild/RPMS/*/*.rpm "$R/root/"
+# Debian's rpm wants to be asked twice
+rpm=rpm
+[ ! -e /etc/debian_version ] || rpm="rpm --force-debian"
+sh_in() { scratch_run sh -c "$*"; }
+sh_in "$rpm -i /root/base-*.rpm /root/cachefilesd-0.10*.rpm" >"$work/log" 2>&1
+ok "the old package is installed"
+echo '# mine' >>"$R/etc/cachefilesd.conf"
+cp "$R/etc/cachefilesd.conf" "$work/conf"
+mkdir -p "$R/var/cache/fscache/cache/Iold"
+echo kept >"$R/var/cache/fscache/cache/Iold/Dx"
+
+sh_in "$rpm -U /root/rpm/*.rpm" >"$work/log" 2>&1
+ok "rpm -U with ours, dependencies and all"
+sed 's/^/# /' "$work/log"
+[ "$(sh_in "rpm -q --qf '%{EPOCH}:%{VERSION} ' cachefilesd")" = "1:$version " ]
+ok "it took the place of 0.10.10"
+cmp "$R/etc/cachefilesd.conf" "$work/conf" && [ -e "$R/etc/cachefilesd.conf.rpmnew" ]
+ok "/etc/cachefilesd.conf is as the administrator left it, ours is beside it"
+[ "$(cat "$R/var/cache/fscache/cache/Iold/Dx")" = kept ]
+ok "the cache on disk is untouched"
+! [ -e "$R/usr/share/doc/cachefilesd/howto.txt" ] && scratch_run /usr/sbin/cachefilesd -v | grep -q "$version"
+ok "the old program is gone"
+sh_in 'rpm -V cachefilesd dfcache dfdaemon' >"$work/verify" 2>&1
+[ "$(grep -vc ' c /etc/cachefilesd.conf' "$work/verify")" = 0 ]
+ok "rpm -V: nothing differs but the configuration"
+sed 's/^/# /' "$work/verify"
+sh_in 'id dragonfly' >"$work/log" 2>&1 && [ "$(sh_in "stat -c '%U:%G %a' /var/log/dragonfly/dfdaemon")" = "dragonfly:dragonfly 750" ]
+ok "users and directories are there"
+sh_in 'rpm -V --nofiles dfdaemon'
+ok "what it needs is there"
+for f in /etc/logrotate.d/dfdaemon /usr/lib/firewalld/services/dfdaemon.xml /usr/lib/sysusers.d/dfdaemon.conf \
+	/usr/share/dfcachefiles/sysctl.d/dfcachefiles.conf /usr/share/bash-completion/completions/dfcache; do
+	sh_in "rpm -qf $f" | grep -q '^df'
+	ok "$f belongs to a package"
+done
+
+# ---- started by hand: what another init system does ------------------------------------------------
+cat >"$R/root/inside" <<'END'
+. /root/packages_inside.sh
+rm -rf /var/cache/fscache/cache
+configure nokernel
+printf '[host]\nip = 127.0.0.1\n[daemon]\nlog_file = /var/log/dragonfly/dfdaemon/dfdaemon.log\n' \
+	>/etc/dragonfly/dfcache.conf
+install -d /run/cachefilesd /run/dragonfly-broker
+install -d -o dragonfly -g dragonfly /run/dragonfly
+cachefilesd
+ok "cachefilesd goes to the background when it serves"
+[ -S /run/cachefilesd/store.sock ] && kill -0 "$(cat /var/run/cachefilesd.pid)"
+ok "its socket and its pid file are there"
+/usr/libexec/dfcachefiles/dfdaemon-broker --socket /run/dragonfly-broker/broker.sock --owner dragonfly &
+broker=$!
+wait_for 10 test -S /run/dragonfly-broker/broker.sock
+ok "dfdaemon-broker listens"
+setpriv --reuid dragonfly --regid dragonfly --init-groups \
+	dfdaemon --set local.broker_socket=/run/dragonfly-broker/broker.sock &
+peer=$!
+wait_for 30 test -S /run/dragonfly/dfdaemon.sock
+ok "dfdaemon runs as dragonfly"
+wait_for 30 grep -q 'the store is there' /var/log/dragonfly/dfdaemon/dfdaemon.log
+ok "and has found the store"
+journey
+kill -TERM $peer && wait $peer
+ok "dfdaemon stops in order"
+kill -TERM $broker
+wait $broker
+pid=$(cat /var/run/cachefilesd.pid)
+kill -TERM "$pid"
+ended() { ! kill -0 "$pid"; }
+wait_for 20 ended
+ok "cachefilesd, too"
+END
+scratch_run env SHELL=/bin/bash bash /root/inside >"$work/out" 2>&1
+results "$work/out" "by hand: "
+
+# ---- and away ---------------------------------------------------------------------------------------
+sh_in "$rpm -e dfdaemon dfcache cachefilesd" >"$work/log" 2>&1
+ok "rpm -e"
+sed 's/^/# /' "$work/log"
+sh_in 'find /etc /usr /lib /var -xdev ! -path "/var/lib/rpm/*" \( -name "*cachefilesd*" -o -name "*dfdaemon*" -o -name "*dfcache*" \
+	-o -path "*dragonfly*" \) -newer /root/cachefilesd-0.10.10-15.*.rpm -print' >"$work/left" 2>/dev/null
+sed 's/^/# left: /' "$work/left"
+[ "$(grep -vc '\.rpmsave$\|\.rpmnew$\|/etc/dragonfly$\|/var/log/dragonfly\|/var/run/\|^/run/' "$work/left")" = 0 ]
+ok "nothing is left but changed configuration and logs"
+finish
