@@ -120,11 +120,14 @@ fuzz:
 HAVE_FUSE ?= $(shell $(PKG_CONFIG) --exists fuse3 2>/dev/null && echo yes)
 ifeq ($(HAVE_FUSE),yes)
 CFLAGS_tests_fakedev_fakedev := -D_FILE_OFFSET_BITS=64 $(shell $(PKG_CONFIG) --cflags fuse3)
+CFLAGS_tests_recorddisk_recorddisk := $(CFLAGS_tests_fakedev_fakedev)
 define MODULE_RULES +=
 $(call program,tests/bin/fakedev,tests/fakedev/fakedev.c,,$(shell $(PKG_CONFIG) --libs fuse3))
 
+$(call program,tests/bin/recorddisk,tests/recorddisk/recorddisk.c,,$(shell $(PKG_CONFIG) --libs fuse3))
+
 endef
-tests: $(B)/tests/bin/fakedev
+tests: $(B)/tests/bin/fakedev $(B)/tests/bin/recorddisk
 $(B)/tests/test_kcache $(B)/tests/test_culler: | $(B)/tests/bin/fakedev
 endif
 

@@ -11,9 +11,14 @@
  *   storetool SOCKET opens ID N        median and 99th percentile of open + release, microseconds
  *   storetool SOCKET commits N SIZE    microseconds from create to commit, median and 99th percentile
  *   storetool - bare DIR N SIZE        the floor for that: write, fdatasync, rename, fsync(dir)
+ *   storetool - where FILE             the offset on its device of the file's first block
  *   storetool - fabricate DIR N        N complete tasks of 64 pieces in a store that nobody uses
  *   storetool SOCKET work SEED N JOURNAL
  *   storetool SOCKET verify JOURNAL    is everything acknowledged there, and right?
+ *
+ * STORETOOL_MARK=NAME: each line of the journal becomes a mark of the dm-log-writes device NAME too, or, when
+ * NAME is a path, is written there (recorddisk).
+ * A journal that is a serial line is drained after each line.
  *
  * The content of a task follows from its id and length. Prints one line; exit status 0 when the
  * store said ok (put: also "exists, same content"), 1 otherwise, 3 when the daemon went away or did
@@ -22,10 +27,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <inttypes.h>
+#include <linux/dm-ioctl.h>
+#include <linux/fiemap.h>
+#include <linux/fs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -280,10 +290,48 @@ static int get(struct call *c, const char *id)
  */
 static FILE *journal;
 
+/* a mark in the log of a dm-log-writes device, between what was flushed before and what comes */
+static int mark(const char *device, const char *text)
+{
+	static union {
+		struct dm_ioctl io;
+		char room[1024];
+	} u;
+	static int control = -1;
+	struct dm_target_msg *m = (void *)(u.room + sizeof(u.io));
+
+	if (strchr(device, '/')) { /* the file of tests/recorddisk */
+		if (control < 0)
+			control = open(device, O_WRONLY | O_CLOEXEC);
+		return fd_write_full(control, text, strlen(text));
+	}
+	if (control < 0)
+		control = open("/dev/mapper/control", O_RDWR | O_CLOEXEC);
+	memset(&u, 0, sizeof(u));
+	u.io.version[0] = DM_VERSION_MAJOR;
+	u.io.data_size = sizeof(u);
+	u.io.data_start = sizeof(u.io);
+	snprintf(u.io.name, sizeof(u.io.name), "%s", device);
+	sprintf(m->message, "mark %.200s", text);
+	return ioctl(control, DM_TARGET_MSG, &u);
+}
+
 static void note(const char *what, const char *id)
 {
+	static const char *device = "";
+	char line[200];
+
+	if (device && !*device)
+		device = getenv("STORETOOL_MARK");
+	snprintf(line, sizeof(line), "%s_%s", what, id);
+	if (device && mark(device, line)) {
+		perror("storetool: mark");
+		exit(2);
+	}
 	fprintf(journal, "%s %s\n", what, id);
 	fflush(journal);
+	if (isatty(fileno(journal)))
+		tcdrain(fileno(journal));
 }
 
 static uint64_t rng_state;
@@ -424,11 +472,50 @@ static struct fate *fate_of(struct fate **v, size_t *n, const char *id)
 	return &(*v)[(*n)++];
 }
 
+/* an unfinished task: the pieces that it is said to have are right. It is given back. */
+static const char *check_partial(struct call *c, const char *id)
+{
+	static char why[200];
+	static uint8_t buf[1 << 16], want[1 << 16];
+	static struct record r;
+	uint8_t token[STORE_TOKEN_SIZE];
+	const char *wrong = NULL;
+	uint32_t lease;
+
+	if (CALL(c, store_stat, id) || c->r.info.state != STORE_PARTIAL)
+		return NULL;
+	memcpy(token, c->r.token, sizeof(token));
+	if (CALL(c, store_attach, token))
+		return c->r.status == STORE_BUSY ? NULL : "an unfinished task cannot be attached";
+	lease = c->r.lease;
+	if (record_read(c->r.record_fd, &r))
+		wrong = "the record of an unfinished task does not verify";
+	for (uint32_t i = 0; !wrong && i < r.info.n_pieces; i++) {
+		uint64_t off = (uint64_t)i * r.info.piece_length;
+		uint64_t left = r.info.length - off;
+		size_t n = left < r.info.piece_length ? (size_t)left : r.info.piece_length;
+		struct record_piece p;
+
+		if (n > sizeof(buf) || record_read_pieces(c->r.record_fd, &r, i, 1, &p) ||
+			!p.present)
+			continue;
+		fill(id, off, want, n);
+		if (fd_pread_full(c->r.data_fd, buf, n, off) != (ssize_t)n ||
+			memcmp(buf, want, n) != 0) {
+			snprintf(why, sizeof(why), "wrong bytes in piece %u of a partial", i);
+			wrong = why;
+		}
+	}
+	close_fds(c);
+	CALL(c, store_release, lease);
+	return wrong;
+}
+
 static int verify(struct call *c, const char *path)
 {
 	FILE *f = fopen(path, "r");
 	struct fate *v = NULL;
-	size_t n = 0, known, n_here = 0;
+	size_t n = 0, known, n_here = 0, n_partial = 0;
 	char what[16], id[64];
 	uint64_t cursor = 0;
 	int bad = 0;
@@ -461,8 +548,14 @@ static int verify(struct call *c, const char *path)
 			struct fate *t;
 			const char *wrong;
 
-			if (e->state != STORE_COMPLETE)
+			if (e->state != STORE_COMPLETE) {
+				wrong = e->id[0] ? check_partial(c, e->id) : NULL;
+				if (wrong)
+					printf("%s: %s\n", e->id, wrong);
+				bad += !!wrong;
+				n_partial++;
 				continue;
+			}
 			n_here++;
 			t = fate_of(&v, &n, e->id);
 			t->seen = true;
@@ -493,7 +586,7 @@ static int verify(struct call *c, const char *path)
 			bad++;
 		}
 	}
-	printf("%zu tasks here, %d violations\n", n_here, bad);
+	printf("%zu tasks and %zu unfinished here, %d violations\n", n_here, n_partial, bad);
 	free(v);
 	return bad ? 1 : 0;
 }
@@ -632,6 +725,24 @@ static int fabricate(const char *dir, unsigned n)
 	return rc;
 }
 
+static int where(const char *path)
+{
+	static union {
+		struct fiemap map;
+		char room[sizeof(struct fiemap) + sizeof(struct fiemap_extent)];
+	} u;
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+	u.map.fm_length = FIEMAP_MAX_OFFSET;
+	u.map.fm_flags = FIEMAP_FLAG_SYNC;
+	u.map.fm_extent_count = 1;
+	if (fd < 0 || ioctl(fd, FS_IOC_FIEMAP, &u.map) || !u.map.fm_mapped_extents)
+		return 1;
+	close(fd);
+	printf("%llu\n", (unsigned long long)u.map.fm_extents[0].fe_physical);
+	return 0;
+}
+
 /* ---- the command line ------------------------------------------------------------------------ */
 
 static int run(int argc, char **argv)
@@ -716,6 +827,8 @@ int main(int argc, char **argv)
 	log_set_level(LOG_CRIT);
 	if (strcmp(argv[2], "bare") == 0 && argc > 5)
 		return bare(argv[3], (unsigned)atoi(argv[4]), strtoull(argv[5], NULL, 0));
+	if (strcmp(argv[2], "where") == 0)
+		return where(argv[3]);
 	if (strcmp(argv[2], "fabricate") == 0 && argc > 4)
 		return fabricate(argv[3], (unsigned)atoi(argv[4]));
 	if (loop_new(&loop, &loop_backend_epoll, 0) ||
