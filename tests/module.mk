@@ -134,8 +134,10 @@ endif
 define MODULE_RULES +=
 $(call program,tests/bin/scan_bench,tests/bench/scan_bench.c,cachefilesd storeapi common,$(LIBS_CACHEFILESD))
 
+$(call program,tests/bin/cull_quality,tests/bench/cull_quality.c,cachefilesd storeapi common,$(LIBS_CACHEFILESD) -lm)
+
 endef
-tests: $(B)/tests/bin/scan_bench
+tests: $(B)/tests/bin/scan_bench $(B)/tests/bin/cull_quality
 
 # tools that the scripts use, each one file and libc alone
 TOOLS := $(patsubst %.c,%,$(wildcard tests/tools/*.c))

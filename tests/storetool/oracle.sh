@@ -9,7 +9,9 @@ dir=$1 fs=$2 image=$3 journal=$4
 pid=
 mkdir -p "$dir/mnt"
 trap '[ -z "$pid" ] || { kill -KILL "$pid"; wait "$pid"; } 2>/dev/null; umount -q "$dir/mnt"' EXIT
-if ! mount -t "$fs" -o loop,noatime "$image" "$dir/mnt" 2>"$dir/mount.log"; then
+options=loop,noatime
+[ "$fs" != xfs ] || options=$options,nouuid # others look at the same file system at other moments
+if ! mount -t "$fs" -o "$options" "$image" "$dir/mnt" 2>"$dir/mount.log"; then
 	echo "# the file system cannot be mounted: $(cat "$dir/mount.log")"
 	exit 1
 fi
