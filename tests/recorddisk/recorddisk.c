@@ -38,8 +38,8 @@ static int put_super(void)
 	struct {
 		uint64_t magic, version, n;
 		uint32_t sector;
-	} __attribute__((packed)) s = {htole64(MAGIC), htole64(1), htole64(n_entries),
-		htole32(SECTOR)};
+	} __attribute__((packed))
+	s = {htole64(MAGIC), htole64(1), htole64(n_entries), htole32(SECTOR)};
 
 	return put(log_fd, &s, sizeof(s), 0);
 }

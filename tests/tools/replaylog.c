@@ -124,19 +124,24 @@ static void apply(int to, const struct entry *e)
 		copy_range(log_fd, e->at, to, e->offset, e->length);
 }
 
-/* @snap becomes @disk, holes stay holes */
-static void snapshot(int disk, int snap)
+/* a new file at @path that is as @disk, holes stay holes. A new one each time: a loop device that the kernel has not
+ * yet let go would be found again by its file, with what it remembers of it. */
+static int snapshot(int disk, const char *path)
 {
+	int snap = unlink(path) && errno != ENOENT
+			   ? -1
+			   : open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 	struct stat st;
 	off_t data = 0, hole;
 
-	if (fstat(disk, &st) || ftruncate(snap, 0) || ftruncate(snap, st.st_size))
+	if (snap < 0 || fstat(disk, &st) || ftruncate(snap, st.st_size))
 		die("snapshot");
 	while ((data = lseek(disk, data, SEEK_DATA)) >= 0) {
 		hole = lseek(disk, data, SEEK_HOLE);
 		copy_range(disk, (uint64_t)data, snap, (uint64_t)data, (uint64_t)(hole - data));
 		data = hole;
 	}
+	return snap;
 }
 
 static uint64_t rng_state;
@@ -192,8 +197,7 @@ int main(int argc, char **argv)
 	}
 	log_fd = open(argv[1], O_RDONLY | O_CLOEXEC);
 	disk = open(argv[2], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	snap = open(argv[3], O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-	if (log_fd < 0 || disk < 0 || snap < 0)
+	if (log_fd < 0 || disk < 0)
 		die("open");
 	points = strtoul(argv[5], NULL, 10);
 	if (lie_text)
@@ -219,12 +223,13 @@ int main(int argc, char **argv)
 		/* a flush makes durable what came before it, not what it carries itself */
 		for (; done + 1 < flush; done++)
 			apply(disk, &entries[done]);
-		snapshot(disk, snap);
+		snap = snapshot(disk, argv[3]);
 		for (size_t i = done; i < at; i++)
 			if (p % 3 == 0 || entries[i].flags & FUA || rng(2))
 				apply(snap, &entries[i]);
 			else
 				lost_epochs++;
+		close(snap);
 		write_marks(argv[4], at);
 		if (!check(argv + 7)) {
 			printf("point %zu of %zu (entry %zu of %zu): violation\n", p, points, at,
