@@ -28,17 +28,19 @@
 
 #include "common/cleanup.h"
 #include "common/loop.h"
+#include "common/tls.h"
 #include "p2p/piece.h"
 #include "p2p/vortex/client.h"
 #include "p2p/vortex/server.h"
+#include "tests/lib/certs.h"
 
 #define PIECE      PIECE_LENGTH_MIN
 #define MAX_ROUNDS 32
 #define GIB        (1024.0 * 1024 * 1024)
 
-enum way { RAW, RAW_SPLICE, RAW_COPY, EPOLL, URING, N_WAYS };
-static const char *const way_names[] = {
-	"sendfile/recv", "splice/recv", "read+send/recv", "vortex, epoll", "vortex, io_uring"};
+enum way { RAW, RAW_SPLICE, RAW_COPY, EPOLL, URING, TLS_EPOLL, TLS_URING, N_WAYS };
+static const char *const way_names[] = {"sendfile/recv", "splice/recv", "read+send/recv",
+	"vortex, epoll", "vortex, io_uring", "TLS, epoll", "TLS, io_uring"};
 enum sink { TO_TMPFS, TO_NOTHING, N_SINKS };
 static const char *const sink_names[] = {"tmpfs", "discarded"};
 
@@ -49,6 +51,7 @@ static struct {
 	int source, sink;
 	uint32_t *crcs;
 	struct sockaddr_in addr;
+	struct tls_context *tls;
 } b;
 
 struct sample {
@@ -97,7 +100,8 @@ static void note_private(void)
 static struct loop *make_loop(enum way way)
 {
 	struct loop *l;
-	int r = loop_new(&l, way == URING ? &loop_backend_uring : &loop_backend_epoll, 4);
+	int r = loop_new(&l,
+		way == URING || way == TLS_URING ? &loop_backend_uring : &loop_backend_epoll, 4);
 
 	if (r)
 		exit(77); /* no ring here: the row is left out */
@@ -148,8 +152,11 @@ static void parent_vortex(enum way way, int listener)
 	struct parent p = {.l = make_loop(way)};
 	struct vortex_server *s;
 
-	if (vortex_server_new(&s, p.l, listener, &ops, &p, &limits) || loop_run(p.l))
+	if (vortex_server_new(&s, p.l, listener, &ops, &p, &limits))
 		die("the server", EIO);
+	vortex_server_set_tls(s, way >= TLS_EPOLL ? b.tls : NULL);
+	if (loop_run(p.l))
+		die("the loop", EIO);
 	vortex_server_close(s, on_gone, p.l);
 	loop_run(p.l);
 	loop_free(p.l);
@@ -249,6 +256,7 @@ static void child_vortex(enum way way)
 		    &(struct vortex_pool_options){
 			    .max_idle = b.at_once, .buffer_bytes = b.buffer_bytes}))
 		die("the pool", ENOMEM);
+	vortex_pool_set_tls(c.pool, way >= TLS_EPOLL ? b.tls : NULL, NULL);
 	for (uint32_t i = 0; i < b.at_once && i < b.n_pieces; i++)
 		start_one(&c);
 	loop_run(c.l);
@@ -423,6 +431,7 @@ int main(int argc, char **argv)
 	static bool works[N_SINKS][N_WAYS];
 	uint64_t mib = argc > 1 ? strtoull(argv[1], NULL, 10) : 1024;
 	int rounds = argc > 2 ? atoi(argv[2]) : 5;
+	char *dir;
 
 	b.length = mib << 20;
 	b.n_pieces = piece_count(b.length, PIECE);
@@ -436,11 +445,14 @@ int main(int argc, char **argv)
 	signal(SIGPIPE, SIG_IGN);
 	enter("PARENT_NS");
 	make_source();
+	dir = certs_dir();
+	b.tls = certs_context(dir, "ca", "a");
 	for (int r = 0; r < rounds; r++) /* the ways take turns, so that a noisy moment hits all */
 		for (int sink = 0; sink < N_SINKS; sink++)
 			for (int way = 0; way < N_WAYS; way++)
 				works[sink][way] = measure(
 					(enum way)way, (enum sink)sink, &samples[sink][way][r]);
+	certs_remove(dir);
 	printf("# %llu MiB in pieces of 4 MiB, %u at once, %d rounds, each end on one processor\n",
 		(unsigned long long)mib, b.at_once, rounds);
 	printf("%-10s %-18s %8s %7s %16s %15s %14s\n", "into", "way", "GiB/s", "of raw",
