@@ -240,7 +240,7 @@ static void store_task(uint32_t i)
 	uint8_t print[STORE_FPRINT_SIZE] = {0};
 	struct store_info info;
 	struct partial *p;
-	struct task *k;
+	struct task *k = NULL;
 	int data, ro, rec;
 	uint64_t bytes;
 

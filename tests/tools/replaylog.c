@@ -173,7 +173,7 @@ static void write_marks(const char *path, size_t upto)
 static bool check(char **argv)
 {
 	pid_t pid = fork();
-	int status;
+	int status = 0;
 
 	if (!pid) {
 		execvp(argv[0], argv);
