@@ -395,9 +395,16 @@ static void enable_verity(int fd)
 	struct fsverity_enable_arg arg = {
 		.version = 1, .hash_algorithm = FS_VERITY_HASH_ALG_SHA256, .block_size = 4096};
 
-	if (ioctl(fd, FS_IOC_ENABLE_VERITY, &arg) && errno != EEXIST)
+	int rc;
+
+	/* it asks for the right to write, and we have no capability to go without; a writer that opened it
+	 * meanwhile makes it fail, and once it is on, nobody can write */
+	fchmod(fd, 0600);
+	rc = ioctl(fd, FS_IOC_ENABLE_VERITY, &arg) ? errno : 0;
+	fchmod(fd, 0400);
+	if (rc && rc != EEXIST)
 		LOG_LIMITED(LOG_WARNING, "store: fs-verity could not be switched on reason=%s",
-			strerror(errno));
+			strerror(rc));
 }
 
 /* 0 when nobody can write any more through an open descriptor */
