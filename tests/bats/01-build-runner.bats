@@ -108,6 +108,8 @@ last_line()
 		#!/bin/sh
 		printf '1..1\nok 1 - a\n'
 		setsid sleep 4712 >/dev/null 2>&1 &
+		# in the middle of execve(2) it has no environment to be known by
+		until pgrep -fx 'sleep 4712' >/dev/null; do :; done
 	EOF
 	run -1 "$TOP/tests/run" leave.sh
 	[[ "$output" == *"left running: sleep 4712"* ]]
