@@ -46,6 +46,7 @@ struct store_client {
 	bool is_closing;
 	bool is_control; /* a store that is off will do */
 	bool lost_reported; /* one log line for each outage */
+	bool has_been_reset; /* this connection, before its hello was answered */
 	int fd;
 	uint32_t next_number;
 	uint64_t backoff_ns;
@@ -634,6 +635,13 @@ static void on_recv(struct loop_op *lop, int res)
 		client_maybe_free(c);
 		return;
 	}
+	/* The daemon closed before it read our hello: that error comes first, and what it said, why we are
+	 * turned away, is behind it. */
+	if (res == -ECONNRESET && c->state == CLIENT_HELLO && !c->has_been_reset) {
+		c->has_been_reset = true;
+		recv_arm(c);
+		return;
+	}
 	if (res <= 0) {
 		client_lost(c, res ? res : -ECONNRESET);
 		return;
@@ -678,6 +686,10 @@ static void on_send(struct loop_op *lop, int res)
 	if (c->state == CLIENT_DOWN)
 		return;
 	if (res < 0) {
+		/* turned away before the hello went out: on_recv() hears why */
+		if (c->state == CLIENT_HELLO && op == &c->hello && loop_op_is_active(&c->recv) &&
+			(res == -EPIPE || res == -ECONNRESET))
+			return;
 		if (op)
 			op_finish_later(c, op, STORE_LOST);
 		client_lost(c, res);
@@ -723,6 +735,7 @@ static void client_connect(struct store_client *c)
 		return;
 	}
 	c->state = CLIENT_HELLO;
+	c->has_been_reset = false;
 	recv_arm(c);
 	c->hello.fn = on_hello;
 	request(c, &c->hello, REQUEST(PROTO_HELLO, 0), DEADLINE);
