@@ -87,7 +87,13 @@ gone() # I ID: the node answers, and has none
 	killed=$(holders 1 "$id" | tr ' ' '\n' | grep -v "^$(owner 1 "$id")\$" | head -1)
 	kill_node "$killed"
 	watcher=$(alive_one)
-	replaced() { has_replicas "$watcher" "$id" 3 && [[ " $(holders "$watcher" "$id") " != *" $killed "* ]]; }
+	# asked once: between two questions the death may be noticed, and each would see half of it
+	replaced()
+	{
+		local now
+		now=$(holders "$watcher" "$id")
+		[ "$(wc -w <<<"$now")" = 3 ] && [[ " $now " != *" $killed "* ]]
+	}
 	wait_until 60 replaced
 	# back with its copy: four copies, of which three are counted after a while
 	node_start "$killed"
