@@ -60,7 +60,7 @@ for i in $(seq 1 60); do
 	usleep 200000
 done
 umount /mnt
-check "culled up to the run limit" wait_for 40 free_at_least $((room - 6))
+check "culled up to the run limit" wait_for 120 free_at_least $((room - 6))
 culled=$(fscache_stat NoSpace cull)
 check "objects were culled by the kernel ($culled)" [ "$culled" -gt 5 ]
 is "$(fscache_stat NoSpace nwr)" 0 "no write was refused for lack of space"
