@@ -110,7 +110,7 @@ rm "$dir/graveyard" && mv "$work/g" "$dir/graveyard"
 over cache-dead 25
 
 kill -STOP "$(worker)"
-sleep 6
+sleep 6 # not a wait: more than the 5 s that count as starved is what is tested
 kill -CONT "$(worker)"
 within 5 says "did not run for" && counted starved
 ok "starved: said as soon as it can, and counted"
