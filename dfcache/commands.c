@@ -114,7 +114,8 @@ static const struct opt stat_opts[] = {JSON, ENDPOINT, LOGGING};
 
 static const struct opt list_opts[] = {
 	{"cluster", 'c', OPT_FLAG,
-		.help = "Ask the scheduler about each task too: its state and replicas."},
+		.help = "Ask the scheduler about each task too, its state and replicas, and list the "
+			"tasks that only other nodes hold."},
 	{"application", 0, OPT_STRING, "TEXT", .help = "Only tasks of this application."},
 	{"tag", 0, OPT_STRING, "TEXT", .help = "Only tasks with this tag."},
 	JSON,
@@ -150,7 +151,7 @@ const struct command commands[] = {
 	{"stat", "<ID>", 1, 1, "Show what the cluster knows about a task.",
 		"With --json also its replicas, who holds them, and the pieces that are here.",
 		"  dfcache stat 2229733261\n", stat_opts, ARRAY_SIZE(stat_opts), stat_run},
-	{"ls", "", 0, 0, "List the tasks on this node.", NULL,
+	{"ls", "", 0, 0, "List the tasks on this node, or of the cluster.", NULL,
 		"  dfcache ls --cluster --tag nightly\n", list_opts, ARRAY_SIZE(list_opts),
 		list_run},
 	{"rm", "<ID>...", 1, UINT_MAX, "Remove tasks: every replica of them.", NULL,

@@ -90,6 +90,8 @@ static void on_page(struct call *c, const uint8_t *p, size_t n)
 		}
 		l->n++;
 	}
+	for (size_t i = 0; page && i < page->n_notes; i++)
+		report_warning("%s", page->notes[i]);
 	if (page)
 		protobuf_c_message_free_unpacked(&page->base, NULL);
 	else

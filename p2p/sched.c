@@ -21,6 +21,7 @@
 #include "p2p/channels.h"
 #include "p2p/ring.h"
 #include "p2p/sched_impl.h"
+#include "p2p/scheduler/check.h"
 #include "p2p/scheduler/impl.h"
 
 #define SEC UINT64_C(1000000000)
@@ -28,14 +29,23 @@
 
 enum { RETRY_MS = 200, ROUTE_MS = 50, ATTEMPT_SEC = 4, DEFAULT_SEC = 30 };
 
-enum call_kind { CALL_EMPTY, CALL_STARTED, CALL_TASK, CALL_DELETE, CALL_EXPIRY, CALL_HOLDERS };
+enum call_kind {
+	CALL_EMPTY,
+	CALL_STARTED,
+	CALL_TASK,
+	CALL_DELETE,
+	CALL_EXPIRY,
+	CALL_HOLDERS,
+	CALL_PAGE,
+};
 
 struct sched_call {
 	struct list link;
 	struct sched *s;
 	enum call_kind kind;
 	const char *path;
-	char task_id[TASK_ID_SIZE];
+	char task_id[TASK_ID_SIZE]; /* CALL_PAGE: the one before the page */
+	const struct sched_peer *peer; /* owned; CALL_PAGE: asked whatever the id */
 	struct buf request, answer;
 	bool has_answer, is_canceled;
 	struct rpc_meta meta[SCHED_META_MAX];
@@ -49,6 +59,7 @@ struct sched_call {
 	const char *why;
 	sched_task_fn fn;
 	sched_holders_fn holders_fn;
+	sched_page_fn page_fn;
 	void *arg;
 };
 
@@ -116,6 +127,7 @@ static void call_free(struct sched_call *c)
 	list_del(&c->link);
 	buf_fini(&c->request);
 	buf_fini(&c->answer);
+	free((void *)c->peer);
 	free(c);
 }
 
@@ -126,6 +138,8 @@ static void tell(struct sched_call *c, int status, const char *message, const st
 	c->is_canceled = true; /* once */
 	if (c->fn)
 		c->fn(c->arg, status, message, t);
+	else if (c->page_fn)
+		c->page_fn(c->arg, status, message, NULL);
 	else
 		c->holders_fn(c->arg, status, message, NULL, 0);
 }
@@ -215,6 +229,75 @@ out:
 		protobuf_c_message_free_unpacked(&m->base, NULL);
 }
 
+struct sched_page *sched_page_free(struct sched_page *p)
+{
+	if (!p)
+		return NULL;
+	if (p->message)
+		protobuf_c_message_free_unpacked(p->message, NULL);
+	free(p->tasks);
+	free(p);
+	return NULL;
+}
+
+static void add_owned(struct sched_page *p, const Dfcachefiles__V1__OwnedTask *o)
+{
+	const inv_entry *e = o->entry;
+
+	p->tasks[p->n++] = (struct sched_task){
+		.id = e->id,
+		.tag = e->tag,
+		.application = e->application,
+		.replicas_wanted = e->wanted_replicas,
+		.replicas_persistent = o->persistent_replicas,
+		.replicas_all = o->replicas,
+		.piece_length = e->piece_length <= UINT32_MAX ? (uint32_t)e->piece_length : 0,
+		.n_pieces = e->piece_count,
+		.length = e->content_length,
+		.state = o->state ? o->state : "",
+		.created_ns = (int64_t)e->created_ns,
+		.has_fingerprint = e->has_fingerprint,
+		.generation = e->generation,
+		.importer_uid = e->importer_uid,
+		.expires_in_ns = e->has_expires_in_ms ? e->expires_in_ms * MS : UINT64_MAX,
+	};
+}
+
+static void tell_page(struct sched_call *c)
+{
+	Dfcachefiles__V1__OwnedResponse *m = pbc_unpack(
+		&dfcachefiles__v1__owned_response__descriptor, c->answer.data, c->answer.len);
+	const char *why = m ? check_owned_answer(m, c->task_id, sched_wall_ns())
+			    : "it is not an OwnedResponse";
+	struct sched_page *p = why ? NULL : calloc(1, sizeof(*p));
+	char owner[HOST_ID_SIZE], text[160];
+
+	if (p && (p->tasks = calloc(m->n_tasks + 1, sizeof(*p->tasks)))) {
+		p->message = m;
+		p->is_last = m->is_last;
+		for (size_t i = 0; i < m->n_tasks; i++) {
+			sched_owner(c->s, m->tasks[i]->entry->id, owner);
+			if (!strcmp(owner, c->peer->host_id))
+				add_owned(p, m->tasks[i]);
+		}
+		if (m->n_tasks)
+			snprintf(p->last, sizeof(p->last), "%s",
+				m->tasks[m->n_tasks - 1]->entry->id);
+		c->is_canceled = true; /* once */
+		c->page_fn(c->arg, RPC_OK, "", p);
+		return;
+	}
+	free(p);
+	if (why) {
+		snprintf(text, sizeof(text), "the peer's answer is not valid: %s", why);
+		tell(c, RPC_INTERNAL, text, NULL);
+	} else {
+		tell(c, RPC_RESOURCE_EXHAUSTED, "out of memory", NULL);
+	}
+	if (m)
+		protobuf_c_message_free_unpacked(&m->base, NULL);
+}
+
 /* ---- attempts ---------------------------------------------------------------------------- */
 
 static void attempt(struct sched_call *c);
@@ -295,6 +378,8 @@ static void on_done(struct rpc_request *r, void *arg, int status, const char *me
 		tell_task(c, r);
 	} else if (c->kind == CALL_EXPIRY || c->kind == CALL_HOLDERS) {
 		tell_exchange(c);
+	} else if (c->kind == CALL_PAGE) {
+		tell_page(c);
 	} else {
 		tell(c, RPC_OK, "", NULL);
 	}
@@ -328,10 +413,18 @@ struct rpc_channel *sched_route(struct sched *s, const char *id, const char **se
 static void attempt(struct sched_call *c)
 {
 	uint64_t now = loop_now(c->s->loop), left;
-	const char *secret;
-	bool wait;
-	struct rpc_channel *ch = sched_route(c->s, c->task_id, &secret, &wait);
+	const char *secret = NULL;
+	bool wait = false;
+	struct rpc_channel *ch;
 	size_t n = c->n_meta;
+
+	if (c->peer) {
+		secret = scheduler_secret_for(c->s->embedded, &c->peer->addr);
+		ch = channels_get(c->s->channels, (const struct sockaddr *)&c->peer->addr,
+			sizeof(c->peer->addr));
+	} else {
+		ch = sched_route(c->s, c->task_id, &secret, &wait);
+	}
 
 	if (now >= c->deadline_ns) {
 		fail_later(c, RPC_DEADLINE_EXCEEDED, "no scheduler answered in time");
@@ -557,6 +650,54 @@ struct sched_call *sched_holders(
 		return NULL;
 	}
 	return call_go(c, NULL);
+}
+
+int sched_peers(const struct sched *s, struct sched_peer **out, size_t *n)
+{
+	const struct peers *all = s->embedded ? &s->embedded->node.peers : NULL;
+	struct sched_peer *v;
+
+	*out = NULL;
+	*n = 0;
+	if (!all)
+		return 0;
+	v = calloc(all->n + 1, sizeof(*v));
+	if (!v)
+		return -ENOMEM;
+	snprintf(v->host_id, sizeof(v->host_id), "%s", s->host_id);
+	v->addr = s->embedded->node.self;
+	*n = 1;
+	list_for_each (it, &all->links) {
+		const struct peer_link *l = list_entry(it, struct peer_link, link);
+
+		if (!l->is_live || l->is_alias)
+			continue;
+		snprintf(v[*n].host_id, sizeof(v->host_id), "%s", l->host_id);
+		v[(*n)++].addr = l->addr;
+	}
+	*out = v;
+	return 0;
+}
+
+struct sched_call *sched_list(struct sched *s, const struct sched_peer *p, const char *after,
+	uint64_t timeout_ns, sched_page_fn fn, void *arg)
+{
+	Dfcachefiles__V1__OwnedRequest m = DFCACHEFILES__V1__OWNED_REQUEST__INIT;
+	struct sched_call *c =
+		call_new(s, CALL_PAGE, METHOD_INVENTORY_OWNED, after, timeout_ns, NULL, arg);
+	struct sched_peer *copy = c ? malloc(sizeof(*copy)) : NULL;
+
+	if (!copy) {
+		if (c)
+			call_free(c);
+		return NULL;
+	}
+	*copy = *p;
+	c->peer = copy;
+	c->page_fn = fn;
+	if (*after)
+		m.after = (char *)after;
+	return call_go(c, &m.base);
 }
 
 /* ---- all schedulers ---------------------------------------------------------------------- */

@@ -134,6 +134,27 @@ typedef void (*sched_holders_fn)(void *arg, int status, const char *message,
 /* sched_holders - UNIMPLEMENTED with Dragonfly's scheduler */
 struct sched_call *sched_holders(
 	struct sched *s, const char *task_id, uint64_t timeout_ns, sched_holders_fn fn, void *arg);
+/* What the peers schedule, themselves included: the tasks of the cluster. None with Dragonfly's. */
+struct sched_peer {
+	char host_id[HOST_ID_SIZE];
+	struct sockaddr_storage addr;
+};
+/* sched_peers - ours first; malloc'd. 0 and *out NULL: none. -ENOMEM */
+int sched_peers(const struct sched *s, struct sched_peer **out, size_t *n);
+struct sched_page { /* the receiver's */
+	struct sched_task *tasks;
+	size_t n;
+	bool is_last;
+	char last[TASK_ID_SIZE]; /* ask for what comes behind it */
+	void *message;
+};
+struct sched_page *sched_page_free(struct sched_page *p); /* returns NULL */
+typedef void (*sched_page_fn)(
+	void *arg, int status, const char *message, struct sched_page *page); /* NULL unless OK */
+/* sched_list - a page of what @p schedules, behind the id @after ("": the first one). Tasks of which
+ * we know another owner are left out: that one tells them. */
+struct sched_call *sched_list(struct sched *s, const struct sched_peer *p, const char *after,
+	uint64_t timeout_ns, sched_page_fn fn, void *arg);
 /* sched_owner - who schedules @task_id: a host id, or the address of Dragonfly's scheduler */
 void sched_owner(const struct sched *s, const char *task_id, char out[HOST_ID_SIZE]);
 

@@ -2,7 +2,8 @@
 /*
  * Every call walks the same line, and skips what it does not need:
  *   READ (the store's word) ─▶ ASK (the scheduler's) ─▶ MAY? ─▶ CHANGE ─▶ READ, ASK, HOLDERS ─▶ reply
- * A listing is READ (and ASK, if wanted) for each id of each page.
+ * A listing is READ (and ASK, if wanted) for each id of each page of the store; then, if wanted, READ
+ * for each id of each page of what each peer schedules: what is not here is told too.
  */
 #include "p2p/svc_admin.h"
 
@@ -75,6 +76,11 @@ struct admin {
 	size_t n_ids, next_id;
 	uint64_t cursor;
 	struct buf page;
+	/* of the peers, once all that is here was listed */
+	bool is_elsewhere;
+	struct sched_peer *peers; /* owned */
+	size_t n_peers, next_peer;
+	struct sched_page *owned; /* what the peer schedules */
 };
 
 static void go(struct admin *a);
@@ -88,6 +94,8 @@ static void settle(struct admin *a)
 	free(a->application);
 	free(a->holders);
 	free(a->ids);
+	free(a->peers);
+	sched_page_free(a->owned);
 	buf_fini(&a->page);
 	free(a);
 }
@@ -249,6 +257,28 @@ static void read_store(struct admin *a)
 	store_stat(a->svc->c.store, &a->op, a->id);
 }
 
+/* see_cluster - the scheduler's word; of what is not here it is all there is */
+static void see_cluster(struct seen *s, const struct sched_task *t)
+{
+	s->has_cluster = true;
+	s->persistent = t->replicas_persistent;
+	s->replicas = t->replicas_all;
+	s->wanted = t->replicas_wanted;
+	s->has_importer = t->has_fingerprint;
+	s->importer = t->importer_uid;
+	snprintf(s->state, sizeof(s->state), "%s", t->state ? t->state : "");
+	if (s->is_here)
+		return;
+	s->info.length = t->length;
+	s->info.piece_length = t->piece_length;
+	s->info.n_pieces = t->n_pieces;
+	s->info.generation = t->generation;
+	s->info.expires_ns = local_expires_at(t->expires_in_ns);
+	s->attrs.created_ns = t->created_ns > 0 ? (uint64_t)t->created_ns : 0;
+	attrs_set_tag(&s->attrs, t->tag);
+	attrs_set_application(&s->attrs, t->application);
+}
+
 static void on_asked(void *arg, int status, const char *message, const struct sched_task *t)
 {
 	struct admin *a = arg;
@@ -256,23 +286,7 @@ static void on_asked(void *arg, int status, const char *message, const struct sc
 
 	a->sched = NULL;
 	if (status == RPC_OK && t) {
-		s->has_cluster = true;
-		s->persistent = t->replicas_persistent;
-		s->replicas = t->replicas_all;
-		s->wanted = t->replicas_wanted;
-		s->has_importer = t->has_fingerprint;
-		s->importer = t->importer_uid;
-		snprintf(s->state, sizeof(s->state), "%s", t->state ? t->state : "");
-		if (!s->is_here) {
-			s->info.length = t->length;
-			s->info.piece_length = t->piece_length;
-			s->info.n_pieces = t->n_pieces;
-			s->info.generation = t->generation;
-			s->info.expires_ns = local_expires_at(t->expires_in_ns);
-			s->attrs.created_ns = t->created_ns > 0 ? (uint64_t)t->created_ns : 0;
-			attrs_set_tag(&s->attrs, t->tag);
-			attrs_set_application(&s->attrs, t->application);
-		}
+		see_cluster(s, t);
 	} else if (!s->is_here && a->kind != LIST) {
 		finish(a, status == RPC_OK ? RPC_INTERNAL : status, "%s", message);
 		return;
@@ -504,7 +518,8 @@ static bool is_listed(const struct admin *a)
 	const char *tag = attrs_tag(&a->seen.attrs),
 		   *application = attrs_application(&a->seen.attrs);
 
-	if (!a->seen.is_here) /* removed since the page was read */
+	/* removed since the page was read; or here, and listed before */
+	if (a->seen.is_here == a->is_elsewhere)
 		return false;
 	if (a->tag && (!tag || strcmp(tag, a->tag) != 0))
 		return false;
@@ -518,6 +533,8 @@ static void list_add(struct admin *a)
 	Dfcachefiles__V1__Task m, *v = &m;
 	char owner[HOST_ID_SIZE];
 
+	if (a->is_elsewhere)
+		see_cluster(&a->seen, &a->owned->tasks[a->next_id - 1]);
 	if (is_listed(a)) {
 		fill_task(a, &m, owner);
 		one.n_tasks = 1;
@@ -530,10 +547,74 @@ static void list_add(struct admin *a)
 	list_next(a);
 }
 
+static void add_note(struct admin *a, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+static void add_note(struct admin *a, const char *fmt, ...)
+{
+	Dfcachefiles__V1__ListResponse one = DFCACHEFILES__V1__LIST_RESPONSE__INIT;
+	char text[STATUS_TEXT], *v = text;
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(text, sizeof(text), fmt, ap);
+	va_end(ap);
+	one.n_notes = 1;
+	one.notes = &v;
+	(void)pbc_pack(&one.base, &a->page); /* list_add() and list_next() see what became of it */
+}
+
+static void on_owned(void *arg, int status, const char *message, struct sched_page *page)
+{
+	struct admin *a = arg;
+
+	a->sched = NULL;
+	a->owned = sched_page_free(a->owned);
+	a->n_ids = a->next_id = 0;
+	if (page) {
+		a->owned = page;
+		a->n_ids = page->n;
+	} else {
+		add_note(a, "what %s schedules is missing: %s", a->peers[a->next_peer].host_id,
+			message);
+	}
+	if (!page || page->is_last)
+		a->next_peer++;
+	list_next(a);
+}
+
+/* read_owned - the next page of what the peers schedule */
+static void read_owned(struct admin *a)
+{
+	bool goes_on = a->owned && !a->owned->is_last;
+
+	a->sched = sched_list(a->svc->c.sched, &a->peers[a->next_peer],
+		goes_on ? a->owned->last : "", SCHED_TIMEOUT, on_owned, a);
+	if (!a->sched)
+		finish(a, RPC_RESOURCE_EXHAUSTED, "out of memory");
+}
+
+/* all that is here was listed */
+static bool begin_elsewhere(struct admin *a)
+{
+	a->is_elsewhere = true;
+	a->n_ids = a->next_id = 0;
+	if (sched_peers(a->svc->c.sched, &a->peers, &a->n_peers) < 0) {
+		finish(a, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return false;
+	}
+	if (!a->n_peers)
+		add_note(a, "Dragonfly's schedulers do not list their tasks: these are those of "
+			    "this node");
+	return true;
+}
+
 static void list_next(struct admin *a)
 {
-	bool is_last = a->next_id == a->n_ids && !a->cursor;
+	bool is_last;
 
+	if (a->next_id == a->n_ids && !a->cursor && a->with_cluster && !a->is_elsewhere &&
+		!begin_elsewhere(a))
+		return;
+	is_last = a->next_id == a->n_ids && !a->cursor && a->next_peer == a->n_peers;
 	if (a->page.len && (a->page.len > PAGE_BYTES || is_last)) {
 		if (rpc_call_queued(a->call) > PAGE_BYTES && !is_last)
 			return; /* goes on when it has drained */
@@ -545,10 +626,14 @@ static void list_next(struct admin *a)
 	}
 	if (is_last) {
 		finish(a, RPC_OK, "%s", "");
+	} else if (a->next_id == a->n_ids && a->is_elsewhere) {
+		read_owned(a);
 	} else if (a->next_id == a->n_ids) {
 		read_page(a);
 	} else {
-		snprintf(a->id, sizeof(a->id), "%s", a->ids[a->next_id++]);
+		snprintf(a->id, sizeof(a->id), "%s",
+			a->is_elsewhere ? a->owned->tasks[a->next_id].id : a->ids[a->next_id]);
+		a->next_id++;
 		a->step = READ;
 		read_store(a);
 	}
@@ -564,7 +649,7 @@ static void go(struct admin *a)
 		read_store(a);
 		return;
 	case ASK:
-		if (a->kind != LIST || (a->with_cluster && is_listed(a))) {
+		if (a->kind != LIST || (a->with_cluster && !a->is_elsewhere && is_listed(a))) {
 			ask_scheduler(a);
 			return;
 		}

@@ -160,3 +160,26 @@ const char *check_announce_peer(const Scheduler__V2__AnnouncePersistentCachePeer
 	}
 	return NULL;
 }
+
+const char *check_owned(const void *msg)
+{
+	const Dfcachefiles__V1__OwnedRequest *m = msg;
+
+	return !m->after || task_id_is_valid(m->after) ? NULL : bad_task;
+}
+
+const char *check_owned_answer(
+	const Dfcachefiles__V1__OwnedResponse *m, const char *after, uint64_t wall_ns)
+{
+	for (size_t i = 0; i < m->n_tasks; i++) {
+		const inv_entry *e = m->tasks[i]->entry;
+		const char *why = e ? entry_check(e, wall_ns) : "an entry is missing";
+
+		if (why)
+			return why;
+		if (strcmp(e->id, after) <= 0)
+			return "the ids do not ascend";
+		after = e->id;
+	}
+	return m->n_tasks || m->is_last ? NULL : "a page that is not the last one is empty";
+}

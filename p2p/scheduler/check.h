@@ -8,6 +8,7 @@
 
 #include <sys/socket.h>
 
+#include "p2p/api/dfcachefiles.pb-c.h"
 #include "p2p/api/scheduler.pb-c.h"
 
 /* all take the unpacked message of their method (const void *, for the method table) */
@@ -21,6 +22,11 @@ const char *check_stat_task(const void *m);
 const char *check_stat_peer(const void *m);
 const char *check_delete_peer(const void *m);
 const char *check_delete_task(const void *m);
+const char *check_owned(const void *m);
+/* check_owned_answer - what a peer says that it schedules: entries in order, behind @after.
+ * @wall_ns: now, since the Epoch */
+const char *check_owned_answer(
+	const Dfcachefiles__V1__OwnedResponse *m, const char *after, uint64_t wall_ns);
 const char *check_announce_peer(const Scheduler__V2__AnnouncePersistentCachePeerRequest *m);
 
 /* check_host_addr - ip and port of a Host; AF_UNSPEC when they are none */

@@ -42,6 +42,32 @@ struct reg_task *registry_task_next(const struct registry *r, const struct reg_t
 	return task_of(map_next(&r->tasks, after ? &after->node : NULL));
 }
 
+size_t registry_page(const struct registry *r, const char *after, struct reg_task **v, size_t cap)
+{
+	size_t n = 0;
+
+	for (struct reg_task *t = registry_task_next(r, NULL); t; t = registry_task_next(r, t)) {
+		size_t lo = 0, hi = n;
+
+		if (!t->is_owned || strcmp(t->id, after) <= 0 ||
+			(n == cap && strcmp(t->id, v[n - 1]->id) > 0))
+			continue;
+		while (lo < hi) {
+			size_t mid = (lo + hi) / 2;
+
+			if (strcmp(v[mid]->id, t->id) < 0)
+				lo = mid + 1;
+			else
+				hi = mid;
+		}
+		n -= n == cap;
+		memmove(v + lo + 1, v + lo, (n - lo) * sizeof(*v));
+		v[lo] = t;
+		n++;
+	}
+	return n;
+}
+
 struct reg_host *registry_host_next(const struct registry *r, const struct reg_host *after)
 {
 	return host_of(map_next(&r->hosts, after ? &after->node : NULL));

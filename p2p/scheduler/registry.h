@@ -165,6 +165,9 @@ uint64_t registry_next(const struct registry *r);
 
 /* iteration; the element may be freed, so fetch the next one first */
 struct reg_task *registry_task_next(const struct registry *r, const struct reg_task *after);
+/* registry_page - the first @cap tasks that are owned here and come behind @after ("": all do), in
+ * the order of their ids. Returns how many. */
+size_t registry_page(const struct registry *r, const char *after, struct reg_task **v, size_t cap);
 struct reg_host *registry_host_next(const struct registry *r, const struct reg_host *after);
 struct reg_tombstone *registry_tombstone_next(
 	const struct registry *r, const struct reg_tombstone *after);

@@ -25,6 +25,7 @@ enum {
 	EXCHANGE_MAX = 2 << 20,
 	QUEUED_MAX = 4 << 20, /* a child that does not read its lists */
 	DELETE_WAIT_SEC = 3,
+	OWNED_PAGE = 128, /* tasks; a few hundred KiB with the longest labels */
 };
 
 /* ---- answers ----------------------------------------------------------------------------- */
@@ -535,6 +536,38 @@ static void run_delete_task(
 		reply_answer(s, call, &a, false);
 }
 
+/* Owned: a page of what this peer schedules */
+static void run_owned(struct scheduler *s, struct rpc_call *call, const void *msg, uint64_t now)
+{
+	const Dfcachefiles__V1__OwnedRequest *m = msg;
+	Dfcachefiles__V1__OwnedResponse out = DFCACHEFILES__V1__OWNED_RESPONSE__INIT;
+	struct {
+		struct reg_task *tasks[OWNED_PAGE];
+		Dfcachefiles__V1__OwnedTask m[OWNED_PAGE], *v[OWNED_PAGE];
+		inv_entry entries[OWNED_PAGE];
+	} *page = malloc(sizeof(*page));
+
+	if (!page) {
+		rpc_call_finish(call, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	}
+	out.n_tasks =
+		registry_page(&s->node.reg, m->after ? m->after : "", page->tasks, OWNED_PAGE);
+	for (size_t i = 0; i < out.n_tasks; i++) {
+		Dfcachefiles__V1__OwnedTask *o = page->v[i] = &page->m[i];
+
+		dfcachefiles__v1__owned_task__init(o);
+		o->entry = &page->entries[i];
+		entry_of_task(page->tasks[i], now, o->entry);
+		o->state = (char *)registry_state(page->tasks[i]);
+		registry_count(page->tasks[i], &o->replicas, &o->persistent_replicas);
+	}
+	out.tasks = page->v;
+	out.is_last = out.n_tasks < OWNED_PAGE;
+	reply(call, &out.base);
+	free(page);
+}
+
 #define TASK_ID_OF(name, type)                                                                     \
 	static const char *name(const void *m)                                                     \
 	{                                                                                          \
@@ -572,6 +605,8 @@ static const struct method delete_peer = {
 static const struct method delete_task = {
 	&scheduler__v2__delete_persistent_cache_task_request__descriptor, true, check_delete_task,
 	id_delete, run_delete_task};
+static const struct method owned = {
+	&dfcachefiles__v1__owned_request__descriptor, true, check_owned, NULL, run_owned};
 
 #define ON_MESSAGE(name)                                                                           \
 	static void on_##name(struct rpc_call *call, void *service, const uint8_t *p, size_t n)    \
@@ -589,6 +624,7 @@ ON_MESSAGE(stat_task)
 ON_MESSAGE(stat_peer)
 ON_MESSAGE(delete_peer)
 ON_MESSAGE(delete_task)
+ON_MESSAGE(owned)
 
 /* ---- the announce stream ----------------------------------------------------------------- */
 
@@ -932,6 +968,7 @@ static const struct rpc_method scheduler_methods[] = {
 
 static const struct rpc_method inventory_methods[] = {
 	{.path = METHOD_INVENTORY, .max_request_bytes = EXCHANGE_MAX, .on_message = on_exchange},
+	UNARY(METHOD_INVENTORY_OWNED, owned),
 };
 
 const struct rpc_service scheduler_service_table = {

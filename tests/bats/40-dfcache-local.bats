@@ -80,6 +80,35 @@ print(r if not isinstance(r, bool) else str(r).lower())' "$1"
 	[ "$(json 'j' <<<"$output")" = "[]" ]
 }
 
+@test "ls --cluster tells the tasks that only other nodes hold, each once" {
+	local i all one two
+	mkdir many
+	for i in $(seq 140); do
+		echo "$BATS_TEST_NAME $i" >"many/$i"
+	done
+	# more than one page of what a node schedules
+	on 1 import -r many --tag ls-many --persistent-replica-count 1
+	one=$(on 1 import a --tag ls-elsewhere --application x --persistent-replica-count 1)
+	two=$(on 2 import a --tag ls-elsewhere --application y --persistent-replica-count 1)
+	here=$(on 3 import a --tag ls-elsewhere --application z --persistent-replica-count 1)
+	run -0 --separate-stderr on 3 ls --cluster --tag ls-elsewhere
+	[ -z "$stderr" ]
+	[ "${#lines[@]}" -eq 4 ]
+	grep -qE "^$one +absent +8.6 MiB +0/3 +no .* ls-elsewhere +Succeeded +1/1" <<<"$output"
+	grep -qE "^$two +absent +8.6 MiB +0/3 +no .* ls-elsewhere +Succeeded +1/1" <<<"$output"
+	grep -qE "^$here +complete +8.6 MiB +3/3 +yes .* ls-elsewhere +Succeeded +1/1" <<<"$output"
+	run -0 --separate-stderr on 3 ls --cluster --json --application y
+	[ "$(json 'sorted((t["id"], t["state_here"], t["replicas"]) for t in j)' <<<"$output")" = "[('$two', 'absent', 1)]" ]
+	for i in 1 2 3; do
+		all=$(on "$i" ls --cluster --tag ls-many | sed 1d | cut -d' ' -f1)
+		[ "$(wc -l <<<"$all")" -eq 141 ]
+		[ "$(sort -u <<<"$all" | wc -l)" -eq 141 ]
+	done
+	# without it, what is here
+	run -0 on 3 ls --tag ls-many
+	[ -z "$output" ]
+}
+
 @test "pin, unpin and ttl change the copy here and the task" {
 	id=$(on 1 import a --tag pin --persistent-replica-count 1)
 	pinned() { on "$1" stat "$id" --json | json 'j["pinned"]'; }

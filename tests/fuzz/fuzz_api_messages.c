@@ -175,7 +175,7 @@ static void run(struct node *n, struct child **child, uint8_t kind, const uint8_
 	struct buf out = {0};
 	void *m;
 
-	switch (kind % 12) {
+	switch (kind % 14) {
 	case 0:
 		(void)node_exchange_serve(n, p, len, &out, now);
 		break;
@@ -248,6 +248,25 @@ static void run(struct node *n, struct child **child, uint8_t kind, const uint8_
 		CASE(9, delete_persistent_cache_peer_request, check_delete_peer)
 		CASE(10, delete_persistent_cache_task_request, check_delete_task)
 		CASE(11, stat_persistent_cache_task_request, check_stat_task)
+	case 12:
+		m = pbc_unpack(&dfcachefiles__v1__owned_request__descriptor, p, len);
+		if (m && !check_owned(m)) {
+			const char *after = ((Dfcachefiles__V1__OwnedRequest *)m)->after;
+			struct reg_task *v[2];
+			size_t k = registry_page(&n->reg, after ? after : "", v, 2);
+
+			assert(k < 2 || strcmp(v[0]->id, v[1]->id) < 0);
+		}
+		if (m)
+			protobuf_c_message_free_unpacked(m, NULL);
+		break;
+	case 13:
+		m = pbc_unpack(&dfcachefiles__v1__owned_response__descriptor, p, len);
+		if (m) {
+			(void)check_owned_answer(m, "", node_wall(n, now));
+			protobuf_c_message_free_unpacked(m, NULL);
+		}
+		break;
 	}
 	buf_fini(&out);
 }

@@ -235,6 +235,7 @@ static void on_list(struct rpc_call *call, void *service, const uint8_t *p, size
 	for (size_t i = 0; i < d->n; i++) {
 		Dfcachefiles__V1__ListResponse m = DFCACHEFILES__V1__LIST_RESPONSE__INIT;
 		Dfcachefiles__V1__Task t = DFCACHEFILES__V1__TASK__INIT, *one = &t;
+		char *note = (char *)"what node5 schedules is missing";
 		_cleanup_buf_ struct buf b = {0};
 
 		t.id = d->tasks[i].id;
@@ -244,6 +245,8 @@ static void on_list(struct rpc_call *call, void *service, const uint8_t *p, size
 		t.tag = (char *)"quo\"te";
 		m.n_tasks = 1;
 		m.tasks = &one;
+		m.n_notes = 1;
+		m.notes = &note;
 		pbc_pack(&m.base, &b);
 		rpc_call_send(call, b.data, b.len);
 	}
@@ -701,6 +704,8 @@ static void stat_and_ls(void **state)
 	RUN(w, "ls", "--json");
 	assert_int_equal(w->status, 0);
 	assert_non_null(strstr(buf_str(&w->out), "\"tag\": \"quo\\\"te\""));
+	assert_null(strstr(buf_str(&w->out), "node5"));
+	assert_non_null(strstr(buf_str(&w->err), "warning: what node5 schedules is missing\n"));
 	RUN(w, "rm", id, "2");
 	snprintf(line, sizeof(line), "%s\n2\n", id);
 	prints(w, line);

@@ -184,6 +184,27 @@ static void tombstones_cover_what_is_older(void **state)
 	assert_false(registry_covered(&reg, "7", 10));
 }
 
+static void pages_are_of_owned_tasks_in_order(void **state)
+{
+	struct reg_task *v[7];
+	char id[16], last[TASK_ID_SIZE] = "";
+	size_t n, total = 0;
+
+	for (unsigned i = 0; i < 40; i++) {
+		snprintf(id, sizeof(id), "%u", i * 7919 % 1009);
+		task(id)->is_owned = i % 4 != 0;
+	}
+	do {
+		n = registry_page(&reg, last, v, 7);
+		for (size_t i = 0; i < n; i++) {
+			assert_true(v[i]->is_owned && strcmp(v[i]->id, last) > 0);
+			strcpy(last, v[i]->id);
+		}
+		total += n;
+	} while (n == 7);
+	assert_int_equal(total, 30);
+}
+
 static void tasks_expire_and_are_bounded(void **state)
 {
 	char id[16];
@@ -416,6 +437,7 @@ int main(void)
 		T(counts_follow_hosts_and_states),
 		T(versions_are_ordered_the_same_way_everywhere),
 		T(tombstones_cover_what_is_older),
+		T(pages_are_of_owned_tasks_in_order),
 		T(tasks_expire_and_are_bounded),
 		T(target_is_never_an_unfit_host),
 		T(equal_hosts_share_by_chance_and_better_ones_win),

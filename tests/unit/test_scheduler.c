@@ -918,6 +918,8 @@ static void strangers_may_look_but_not_change(void **state)
 	assert_non_null(strstr(r.message, "not among the configured peers"));
 	assert_int_equal(raw_call(&peers[0], METHOD_INVENTORY, "", 0, &r), RPC_PERMISSION_DENIED);
 	assert_int_equal(
+		raw_call(&peers[0], METHOD_INVENTORY_OWNED, "", 0, &r), RPC_PERMISSION_DENIED);
+	assert_int_equal(
 		raw_call(&peers[0], METHOD_SCHED_ANNOUNCE_PEER, "", 0, &r), RPC_PERMISSION_DENIED);
 	assert_int_equal(raw_message(&peers[0], METHOD_SCHED_STAT_TASK, &stat.base, &r), RPC_OK);
 	assert_int_equal(raw_message(&peers[0], METHOD_SCHED_LIST_HOSTS, &list.base, &r), RPC_OK);
