@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <fts.h>
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -56,6 +58,70 @@ static void say(struct doctor *d, enum doctor_level l, const char *what, const c
 
 /* ---- the disk -------------------------------------------------------------------------------- */
 
+/* Blocks of 512 bytes and inodes below @name in the cache directory, added up; false: not all of it
+ * can be read. */
+static bool add_tree(struct doctor *d, const char *name, uint64_t *sectors, uint64_t *inodes)
+{
+	char path[PATH_MAX], *const paths[] = {path, NULL};
+	bool is_whole = true;
+	FTS *fts;
+	FTSENT *e;
+
+	if ((size_t)snprintf(path, sizeof(path), "%s/%s", d->cfg->dir, name) >= sizeof(path))
+		return false;
+	if (faccessat(d->dirfd, name, F_OK, AT_SYMLINK_NOFOLLOW))
+		return errno == ENOENT;
+	fts = fts_open(paths, FTS_PHYSICAL | FTS_XDEV | FTS_NOCHDIR, NULL);
+	if (!fts)
+		return false;
+	while ((e = fts_read(fts)))
+		switch (e->fts_info) {
+		case FTS_DP:
+			break;
+		case FTS_DNR:
+		case FTS_ERR:
+			is_whole = false;
+			break;
+		case FTS_NS: /* it went meanwhile */
+			break;
+		default:
+			*sectors += (uint64_t)e->fts_statp->st_blocks;
+			(*inodes)++;
+		}
+	fts_close(fts);
+	return is_whole;
+}
+
+/* Would an empty cache be enough? Asked only where it matters, since it walks the whole cache. */
+static void check_never(
+	struct doctor *d, const struct limits_thresholds *th, const struct statfs *st)
+{
+	uint64_t sectors = 0, inodes = 0, bsize = (uint64_t)st->f_bsize, most;
+	char a[NUM_TEXT], b[NUM_TEXT], c[NUM_TEXT];
+
+	if (st->f_bavail >= th->blocks.run && (!st->f_files || st->f_ffree >= th->files.run))
+		return;
+	if (!add_tree(d, "cache", &sectors, &inodes) ||
+		!add_tree(d, "graveyard", &sectors, &inodes) ||
+		!add_tree(d, "pieces", &sectors, &inodes))
+		return;
+	most = st->f_bavail + sectors * 512 / bsize;
+	if (most < th->blocks.run)
+		say(d, DOCTOR_WARNING, "limits",
+			"brun can never be reached: it wants %s free, and with all %s of the cache "
+			"gone %s would be; the rest is occupied or reserved by others (or still held by "
+			"the kernel): lower brun, or give the cache a file system of its own",
+			num_format_size(th->blocks.run * bsize, a, sizeof(a)),
+			num_format_size(sectors * 512, b, sizeof(b)),
+			num_format_size(most * bsize, c, sizeof(c)));
+	if (st->f_files && st->f_ffree + inodes < th->files.run)
+		say(d, DOCTOR_WARNING, "limits",
+			"frun can never be reached: it wants %llu free inodes, and with all %llu of "
+			"the cache gone %llu would be: lower frun",
+			(unsigned long long)th->files.run, (unsigned long long)inodes,
+			(unsigned long long)(st->f_ffree + inodes));
+}
+
 static void check_limits(struct doctor *d)
 {
 	const struct limits *l = &d->cfg->limits;
@@ -97,6 +163,7 @@ static void check_limits(struct doctor *d)
 	else if (st.f_ffree < th.files.cull)
 		say(d, DOCTOR_WARNING, "limits", "only %llu inodes are free, below fcull (%llu)",
 			(unsigned long long)st.f_ffree, (unsigned long long)th.files.cull);
+	check_never(d, &th, &st);
 }
 
 /* can the limits be met by us at all, or does somebody else fill the disk? */
@@ -209,8 +276,9 @@ static void check_caches(struct doctor *d)
 		s = strtok_r(NULL, "\n", &save)) {
 		char state, name[256];
 
-		if (sscanf(s, "%*s %*s %*s %*s %*s %c %255s", &state, name) != 2 ||
-			strncmp(name, tag, strlen(name)) != 0)
+		/* a tag may have blanks: the rest of the line */
+		if (sscanf(s, "%*s %*s %*s %*s %*s %c %255[^\n]", &state, name) != 2 ||
+			strcmp(name, tag) != 0)
 			continue;
 		if (state == 'E')
 			say(d, DOCTOR_ERROR, "kernel",

@@ -97,6 +97,28 @@ static int check_xattr(int fd, const char *dir, char *reason)
 	return 0; /* the kernel will say what it thinks of it */
 }
 
+/* Is the mount of @fd idmapped? mountinfo says so since there are such mounts (5.12); not known = no. */
+static bool is_idmapped(int fd)
+{
+	_cleanup_file_ FILE *f = fopen("/proc/self/mountinfo", "re");
+	_cleanup_free_ char *line = NULL;
+	struct statx sx;
+	size_t cap = 0;
+
+	if (!f || statx(fd, "", AT_EMPTY_PATH, STATX_MNT_ID, &sx) < 0 ||
+		!(sx.stx_mask & STATX_MNT_ID))
+		return false;
+	while (getline(&line, &cap, f) > 0) {
+		unsigned long long id;
+		char options[256];
+
+		if (sscanf(line, "%llu %*s %*s %*s %*s %255s", &id, options) == 2 &&
+			id == sx.stx_mnt_id)
+			return strstr(options, "idmapped") != NULL;
+	}
+	return false;
+}
+
 static int check_space(int fd, const struct kcache_config *cfg, char *reason)
 {
 	struct limits_thresholds t;
@@ -245,6 +267,11 @@ int kcache_preflight(
 			return complain(reason, -EOPNOTSUPP,
 				"dir %s: the file system does not say how large it is", cfg->dir);
 	}
+	if (is_idmapped(fd))
+		return complain(reason, -EINVAL,
+			"dir %s: errno %d: it lies on an idmapped mount, where the kernel keeps no "
+			"cache: name the directory on the mount that this one was made from",
+			cfg->dir, EINVAL);
 	r = check_xattr(fd, cfg->dir, reason);
 	if (r == 0)
 		r = check_space(fd, cfg, reason);
