@@ -153,6 +153,9 @@ free_kib() { echo $(($(stat -f -c '%a * %S / 1024' "$D"))); }
 	printf 'x' | dd of="$record" bs=1 seek=8232 conv=notrunc status=none
 	run -1 ctl fsck
 	[[ "$output" == *"problem"*"task t2"* ]]
+	run -1 ctl --json fsck
+	[ "$(jq -s -c '[.[0].level, .[0].what, .[1]]' <<<"$output")" = \
+		'["problem","task t2",{"tasks":3,"partials":0,"problems":1,"mended":0,"bytes_read":0}]' ]
 	start
 	grep -q 'a task does not verify and is dropped name=t2' "$LOG"
 	tool get t1
@@ -187,8 +190,10 @@ free_kib() { echo $(($(stat -f -c '%a * %S / 1024' "$D"))); }
 	chmod u+w "$victim" # committed data is read-only, also for its owner
 	truncate -s 5 "$victim"
 	mkdir "$D/pieces/tasks/zz!"
-	run -0 ctl fsck --repair
-	[[ "$output" == *"mended"*"task a"* ]]
+	run -0 ctl --json fsck --repair
+	[ "$(jq -s -c 'map(select(.level) | .level) | unique' <<<"$output")" = '["mended"]' ]
+	[ "$(jq -s 'map(select(.what == "task a")) | length' <<<"$output")" = 1 ]
+	[ "$(jq -s -c '.[-1] | .problems == .mended' <<<"$output")" = true ]
 	run -0 ctl fsck
 	[[ "$output" == *"1 tasks"* ]]
 }
@@ -206,7 +211,13 @@ free_kib() { echo $(($(stat -f -c '%a * %S / 1024' "$D"))); }
 	[[ "$output" == *"problem"*"task a"*"piece 12 does not match"* ]]
 	run -1 tool stat a
 	tool get b
-	run -0 ctl scrub --rate 0 b
+	run -0 ctl --json scrub --rate 0 b
+	[ "$(jq -c '[.tasks, .problems, .bytes_read]' <<<"$output")" = '[1,0,100000]' ]
+	data=$(find "$D/pieces/tasks" -path '*/b/data')
+	chmod 600 "$data"
+	printf 'x' | dd of="$data" bs=1 seek=0 conv=notrunc status=none
+	run -1 ctl --json scrub --rate 0
+	[ "$(jq -s -r '.[0] | .level, .what' <<<"$output" | tr '\n' ' ')" = 'problem task b ' ]
 	stop
 }
 

@@ -13,7 +13,7 @@ fi
 # shellcheck source-path=SCRIPTDIR source=functions
 . "$(dirname "$0")/functions"
 [ "$(id -u)" = 0 ] || skip "needs root"
-command -v jq >/dev/null && command -v mkfs.ext4 >/dev/null || skip "needs jq and mkfs.ext4"
+for program in jq mkfs.ext4; do command -v $program >/dev/null || skip "needs $program"; done
 disk=$work/disk
 truncate -s 64M "$work/image"
 mkfs.ext4 -q -F -m 0 "$work/image" || skip "mkfs.ext4 fails"
