@@ -97,7 +97,8 @@ struct culler {
 	bool is_preparing, was_wanted, was_stopped, is_dead, is_woken;
 	uint64_t looked_ns, probed_ns, planned_ns, rebind_ns, rebind_pause_ns;
 	uint64_t run_freed_bytes, run_avail_bytes, run_deficit_bytes, freed_since_sync;
-	uint64_t policy_ns;
+	uint64_t policy_ns, policy_bytes,
+		policy_age_ns; /* the next look; what the last was about */
 	const char *policy; /* "max-age", "max-size": a run of our own limits, or NULL */
 	uint64_t n_refusals, n_refusals_seen, refusals_ns;
 	bool has_refusals;
@@ -318,6 +319,10 @@ static void consider_policy(struct culler *c, const struct culler_config *cfg, u
 {
 	uint64_t pause = c->ks.stats.scan_ns * 100, age = cfg->kernel_max_age_ns;
 
+	if (cfg->kernel_max_bytes != c->policy_bytes || age != c->policy_age_ns)
+		c->policy_ns = 0; /* a reload counts at once */
+	c->policy_bytes = cfg->kernel_max_bytes;
+	c->policy_age_ns = age;
 	if (!c->has_source || (!age && !cfg->kernel_max_bytes) || now < c->policy_ns)
 		return;
 	if (c->policy_ns) {
