@@ -26,7 +26,7 @@ options() # the table, as section.key
 @test "the manual has every option once" {
 	awk '/^\.Ss Section / { s = $3 } /^\.It Cm / { print s "." $3 }' \
 		"$TOP/man/dfcache.conf.5" | sort >"$BATS_TEST_TMPDIR/manual"
-	diff -u <(options) "$BATS_TEST_TMPDIR/manual"
+	diff -u <(options) <(grep -v '^dfcache\.' "$BATS_TEST_TMPDIR/manual")
 }
 
 @test "the manual has every command line option, and --help too" {

@@ -35,6 +35,24 @@ options() # COMMAND: as its help has them
 	done
 }
 
+@test "the manual has each option of a command once" {
+	awk '/^\.Ss / { s = $0 } /^\.It Fl/ { print s ": " $0 }' "$TOP/man/dfcache.1" |
+		sed 's/: \.It.*Fl -\([a-z-]*\).*/ --\1/' | sort >all
+	[ -s all ]
+	run -0 uniq -d all
+	[ -z "$output" ]
+}
+
+@test "section dfcache of the file: each key once in the manual and in the shipped file, and no other" {
+	local c
+	for c in $(commands); do
+		dfcache "$c" --help | tr -s ' \n' ' ' | grep -oE '\[file: [a-z_]+\]' | sed 's/.*: //; s/]//'
+	done | sort -u >keys
+	[ "$(wc -l <keys)" -gt 10 ]
+	diff keys <(sed -n '/^\.Ss Section dfcache/,/^\.Sh/s/^\.It Cm \([a-z_]*\).*/\1/p' "$TOP/man/dfcache.conf.5" | sort)
+	diff keys <(sed -n '/^\[dfcache\]/,$s/^;\([a-z_]*\) =.*/\1/p' "$TOP/conf/dfcache.conf" | sort)
+}
+
 @test "the manual has every command, and every exit status" {
 	local c s
 	for c in $(commands); do

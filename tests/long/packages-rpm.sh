@@ -11,6 +11,8 @@ TOP=${TOP:-$(cd "$(dirname "$0")/../.." && pwd)}
 for p in rpmbuild rpmlint rpm find-debuginfo eu-strip; do
 	command -v "$p" >/dev/null || scratch_skip "$p is not installed"
 done
+# inside there is no network
+[ -n "${SCRATCH_INSIDE:-}" ] || "$TOP/tests/vm/selinux-policy" "$TOP/build/vm" >/dev/null 2>&1
 scratch_enter "$@"
 work=$(mktemp -d "${TMPDIR:-/tmp}/packages.XXXXXX")
 trap 'scratch_end; rm -rf --one-file-system "$work"' EXIT
@@ -33,8 +35,10 @@ ok "with debuginfo"
 ok "and a changelog"
 [ "$(rpm -qp --configfiles "$top"/RPMS/*/cachefilesd-"$version"-*.rpm)" = /etc/cachefilesd.conf ]
 ok "cachefilesd.conf is configuration"
-rpm -qp --conflicts "$top"/RPMS/*/dfdaemon-"$version"-*.rpm | grep -qx dragonfly-client
-ok "dfdaemon and Dragonfly's own client package exclude each other"
+for p in dfdaemon dfcache; do
+	rpm -qp --conflicts "$top"/RPMS/*/$p-"$version"-*.rpm | grep -qx dragonfly-client
+	ok "$p and Dragonfly's own client package exclude each other"
+done
 
 scratch_make "$work/root" || scratch_skip "an overlay of / cannot be made here"
 mkdir -p "$work/disk" "$R/root/rpm"
@@ -154,6 +158,39 @@ ok "cachefilesd, too"
 END
 scratch_run env SHELL=/bin/bash bash /root/inside >"$work/out" 2>&1
 results "$work/out" "by hand: "
+
+# ---- the policy package, with a policy store -------------------------------------------------------
+policy_rpm=$(compgen -G "$top/RPMS/*/dfcachefiles-selinux-$version-*.rpm")
+if [ -z "$policy_rpm" ] || ! said=$("$TOP/tests/vm/selinux-policy" "$TOP/build/vm" 2>"$work/log"); then
+	echo "ok $((n_tests += 1)) - the policy package # SKIP ${said:-selinux-policy-dev is not installed, so it was not built}"
+else
+	store=$TOP/build/vm/selinux
+	mkdir -p "$R/etc/selinux" "$R/var/lib/selinux"
+	cp -a "$store/etc/selinux/." "$R/etc/selinux/"
+	cp -a "$store/var/lib/selinux/." "$R/var/lib/selinux/"
+	cp "$policy_rpm" "$R/root/policy.rpm"
+	modules() { sh_in 'semodule -lfull' | awk '$2 ~ /^(cachefilesd|dfdaemon)$/ { print $1 ":" $2 }' | sort | tr '\n' ' '; }
+	label() { sh_in "matchpathcon -n $1" | cut -d: -f3; }
+	# the store was made for the guest, with our modules in it
+	sh_in 'semodule -n -X 200 -r cachefilesd dfdaemon' >"$work/log" 2>&1
+	[ "$(modules)" = "100:cachefilesd " ]
+	ok "a policy store as the distribution has it"
+	sh_in "$rpm -i /root/policy.rpm" >"$work/log" 2>&1
+	ok "rpm -i of the policy package"
+	grep -v '^libsem' "$work/log" | sed 's/^/# /'
+	[ "$(modules)" = "100:cachefilesd 200:cachefilesd 200:dfdaemon " ]
+	ok "its modules are installed, the distribution's is overruled"
+	[ "$(label /var/cache/fscache/pieces/x) $(label /usr/bin/dfdaemon) $(label /usr/libexec/dfcachefiles/dfdaemon-broker) $(label /etc/dragonfly/dfcache.conf)" = \
+		"cachefilesd_pieces_t dfdaemon_exec_t dfdaemon_broker_exec_t dfdaemon_conf_t" ]
+	ok "and label what is installed"
+	sh_in 'rpm -V dfcachefiles-selinux'
+	ok "rpm -V finds nothing"
+	sh_in "$rpm -e dfcachefiles-selinux" >"$work/log" 2>&1 && [ "$(modules)" = "100:cachefilesd " ] &&
+		[ "$(label /usr/bin/dfdaemon)" = bin_t ]
+	ok "rpm -e brings the distribution's module back"
+	! grep -rlq 'dfdaemon' "$R/etc/selinux" && ! compgen -G "$R/usr/share/selinux/packages/*/*dfdaemon*"
+	ok "and leaves nothing"
+fi
 
 # ---- and away ---------------------------------------------------------------------------------------
 sh_in "$rpm -e dfdaemon dfcache cachefilesd" >"$work/log" 2>&1
