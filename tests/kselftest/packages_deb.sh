@@ -77,6 +77,36 @@ ok "dpkg --verify: nothing differs but the configuration"
 ok "users and directories are there"
 [ "$n_failed" = 0 ] || sed 's/^/# /' "$work/log"
 
+# ---- without systemd: the init script ---------------------------------------------------------------
+cp "$R/etc/default/cachefilesd" "$work/default"
+cat >"$R/root/init" <<'END'
+. /root/packages_inside.sh
+configure nokernel
+serves() { [ -S /run/cachefilesd/store.sock ] && cachefilesctl status; }
+pid() { cat /var/run/cachefilesd.pid; }
+/etc/init.d/cachefilesd start && wait_for 20 serves
+ok "start"
+/etc/init.d/cachefilesd status
+ok "status: it runs"
+old=$(pid)
+/etc/init.d/cachefilesd reload && kill -0 "$old"
+ok "reload"
+/etc/init.d/cachefilesd restart && wait_for 20 serves && [ "$(pid)" != "$old" ]
+ok "restart: another process"
+old=$(pid)
+/etc/init.d/cachefilesd stop && ! kill -0 "$old" 2>/dev/null
+ok "stop"
+! /etc/init.d/cachefilesd status
+ok "status: it does not run"
+printf 'RUN=no\n' >/etc/default/cachefilesd
+/etc/init.d/cachefilesd start >/root/said 2>&1
+grep -q 'disabled: RUN=yes is not set in /etc/default/cachefilesd' /root/said && ! pid 2>/dev/null
+ok "RUN=no: not started, and it says why"
+END
+scratch_run bash /root/init >"$work/out" 2>&1
+results "$work/out" "init script: "
+cp "$work/default" "$R/etc/default/cachefilesd"
+
 # ---- under systemd ------------------------------------------------------------------------------
 if ! reason=$(scratch_can_boot); then
 	echo "ok $((n_tests += 1)) - services from their units # SKIP $reason"
