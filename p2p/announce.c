@@ -34,7 +34,7 @@ struct announce {
 	int ifindex;
 	char *host_id, *hostname, *ip, *name, *idc, *location;
 	uint16_t port;
-	bool disable_shared, closing;
+	bool disable_shared, closing, is_stopped;
 	uint64_t cluster_id, max_tx, max_rx;
 	uint64_t disk_total, disk_free, told_free;
 	/* the load */
@@ -222,6 +222,8 @@ static void report(struct announce *a)
 	_cleanup_buf_ struct buf out = {0};
 	struct report r;
 
+	if (a->is_stopped)
+		return;
 	hostinfo_read(a->host, loop_now(a->loop), &s);
 	scheduler__v2__announce_host_request__init(&r.m);
 	set_host(a, &r);
@@ -266,6 +268,11 @@ static void on_timer(struct loop_op *op, int res)
 		a->next_ns = loop_now(a->loop) + a->interval_ns;
 	}
 	arm(a);
+}
+
+void announce_stop(struct announce *a)
+{
+	a->is_stopped = true;
 }
 
 void announce_now(struct announce *a)

@@ -39,6 +39,8 @@ void announce_set_address(struct announce *a, const char *host_id, const char *i
 /* announce_set_place - what the configuration says of this host changed; reported at once */
 void announce_set_place(struct announce *a, const char *idc, const char *location,
 	bool disable_shared, uint64_t interval_ns);
+/* announce_stop - this host leaves: no report any more */
+void announce_stop(struct announce *a);
 /* announce_now - a new scheduler or peer appeared */
 void announce_now(struct announce *a);
 /* bits per second now, for SyncHost */

@@ -15,6 +15,7 @@
 #define DAY    (86400 * SECOND)
 
 static const char *const scheduler_names[] = {"embedded", "dragonfly", NULL};
+static const char *const ring_names[] = {"names", "addresses", NULL};
 static const char *const task_id_names[] = {"auto", "crc32", "sha256", NULL};
 
 #define AT(member) offsetof(struct config, member)
@@ -53,19 +54,22 @@ const struct conf_option config_options[] = {
 	{"peer", "peers", CONF_LIST, AT(peers),
 		.help = "other peers: host:port, address:port, or a DNS name with several addresses; one live peer is enough to find the rest"},
 	{"peer", "peer_networks", CONF_LIST, AT(peer_networks),
-		.help = "networks whose hosts may join and ask for changes, besides the listed peers: 10.0.0.0/8"},
+		.help = "networks whose hosts may join and ask for changes, besides the listed peers and schedulers: 10.0.0.0/8"},
 	{"peer", "scheduler", CONF_ENUM, AT(scheduler), .def = "embedded",
 		.help = "who schedules: the peers themselves, or the schedulers of a Dragonfly cluster",
 		.names = scheduler_names},
 	{"peer", "schedulers", CONF_LIST, AT(schedulers),
-		.help = "Dragonfly's schedulers, host:port"},
+		.help = "Dragonfly's schedulers, host:port; a DNS name stands for all its addresses. Looked up and asked for their health every resolve_interval"},
+	{"peer", "scheduler_ring", CONF_ENUM, AT(scheduler_ring), .def = "names",
+		.help = "how tasks are spread over several schedulers; all peers of a cluster must agree. names: as Dragonfly's clients do from 1.5.9 on; addresses: as they did up to 1.5.7",
+		.names = ring_names},
 	{"peer", "disable_shared", CONF_BOOL, AT(disable_shared), .def = "no",
 		.help = "serve no pieces and hold no replicas for others"},
 	{"peer", "heartbeat", CONF_DURATION, AT(heartbeat_ns), 100 * (SECOND / 1000), 60 * SECOND,
 		"3s", NULL,
 		"between two messages to each peer; a peer is lost after three missed ones"},
 	{"peer", "resolve_interval", CONF_DURATION, AT(resolve_ns), SECOND, DAY, "30s", NULL,
-		"between two look-ups of the names in peers"},
+		"between two look-ups of the names in peers and schedulers"},
 	{"peer", "announce_interval", CONF_DURATION, AT(announce_ns), SECOND, DAY, "30s", NULL,
 		"between two reports about this host"},
 	{"peer", "leave_grace", CONF_DURATION, AT(leave_grace_ns), 0, DAY, "30s", NULL,

@@ -17,6 +17,7 @@ struct buf;
 #define CONFIG_PATH "/etc/dragonfly/dfcache.conf"
 
 enum config_scheduler { CONFIG_EMBEDDED, CONFIG_DRAGONFLY };
+enum config_ring { CONFIG_RING_NAMES, CONFIG_RING_ADDRESSES };
 enum config_task_id { CONFIG_ID_AUTO, CONFIG_ID_CRC32, CONFIG_ID_SHA256 };
 
 struct config {
@@ -29,7 +30,7 @@ struct config {
 	/* [peer] */
 	char *listen, *peers, *peer_networks, *schedulers;
 	uint64_t port, piece_port;
-	int scheduler;
+	int scheduler, scheduler_ring;
 	bool disable_shared;
 	uint64_t heartbeat_ns, resolve_ns, announce_ns, leave_grace_ns;
 	/* [tls], [scheduler_tls] */

@@ -64,6 +64,7 @@
 
 #define SECOND               UINT64_C(1000000000)
 #define STOP_NS              (5 * SECOND) /* patience of an orderly stop */
+#define LEAVE_NS             (2 * SECOND) /* of it, for Dragonfly's schedulers */
 #define MAX_CHANNELS         256
 #define MAX_IDLE_CONNECTIONS 64
 #define MAX_LIST             256 /* peers, networks, schedulers in the configuration */
@@ -77,8 +78,11 @@ struct daemon {
 	char bound_ip
 		[INET6_ADDRSTRLEN]; /* where peers are listened for, when that is our own address */
 	struct sockaddr_storage self;
-	struct sockaddr_storage *schedulers; /* Dragonfly's; owned */
+	/* Dragonfly's: what was heard of last, and the networks that may ask for changes; owned */
+	struct ring_node *schedulers;
 	size_t n_schedulers;
+	struct scheduler_prefix *nets;
+	size_t n_nets;
 	gid_t admin_gid;
 	char broker_program[PATH_MAX];
 	/* the rooms */
@@ -361,43 +365,6 @@ static int build_store(struct daemon *d)
 	return r < 0 ? fail(r, "the store's client") : 0;
 }
 
-static int resolve_schedulers(struct daemon *d)
-{
-	char item[300], *colon;
-	struct addrinfo hints = {.ai_socktype = SOCK_STREAM}, *v, *a;
-
-	for (size_t i = 0; config_list(d->cfg->schedulers, i, item, sizeof(item)); i++) {
-		const char *host = item;
-		int r;
-
-		colon = strrchr(item, ':');
-		if (!colon) {
-			log_err("daemon: cannot start: [peer] schedulers: \"%s\" is not host:port",
-				item);
-			return -EINVAL;
-		}
-		*colon = 0;
-		if (*item == '[' && colon > item && colon[-1] == ']') {
-			colon[-1] = 0;
-			host++;
-		}
-		r = getaddrinfo(host, colon + 1, &hints, &v);
-		if (r) {
-			log_err("daemon: cannot start: scheduler %s: %s", host, gai_strerror(r));
-			return -EINVAL;
-		}
-		for (a = v, r = 0; a && d->n_schedulers < MAX_LIST && r == 0; a = a->ai_next) {
-			memcpy(&d->schedulers[d->n_schedulers++], a->ai_addr, a->ai_addrlen);
-			r = channels_set_tls_for(
-				d->channels, a->ai_addr, d->identity.scheduler, host);
-		}
-		freeaddrinfo(v);
-		if (r < 0)
-			return fail(r, "the schedulers");
-	}
-	return 0;
-}
-
 struct lists {
 	char names[MAX_LIST][300];
 	const char *peers[MAX_LIST];
@@ -461,41 +428,70 @@ static int build_embedded(struct daemon *d)
 	return r < 0 ? fail(r, "the scheduler") : 0;
 }
 
-static void on_managed_schedulers(void *arg, const struct sockaddr_storage *v, size_t n)
+/* take_networks - who besides the schedulers may ask for changes in a cluster of Dragonfly */
+static int take_networks(struct daemon *d, const struct lists *l)
+{
+	struct scheduler_prefix *v = calloc(l->n_nets + 1, sizeof(*v));
+
+	if (!v)
+		return -ENOMEM;
+	memcpy(v, l->nets, l->n_nets * sizeof(*v));
+	free(d->nets);
+	d->nets = v;
+	d->n_nets = l->n_nets;
+	return 0;
+}
+
+static void on_known_schedulers(void *arg, const struct ring_node *v, size_t n)
 {
 	struct daemon *d = arg;
 
-	d->n_schedulers = n < MAX_LIST ? n : MAX_LIST;
-	memcpy(d->schedulers, v, d->n_schedulers * sizeof(*v));
-	if (sched_set_schedulers(d->sched, d->schedulers, d->n_schedulers) < 0)
+	memcpy(d->schedulers, v, n * sizeof(*v));
+	d->n_schedulers = n;
+	if (sched_set_schedulers(d->sched, v, n) < 0)
 		log_err("daemon: out of memory: the schedulers stay as they were");
 }
 
 static int build_manager(struct daemon *d)
 {
-	static const struct manager_ops ops = {.schedulers = on_managed_schedulers};
+	static const struct manager_ops ops = {.schedulers = on_known_schedulers};
 	const struct config *c = d->cfg;
-	const struct manager_config mc = {
+	_cleanup_free_ struct lists *l = calloc(1, sizeof(*l));
+	bool is_managed = c->manager && *c->manager;
+	struct manager_config mc = {
 		.loop = d->loop,
 		.channels = d->channels,
-		.address = c->manager,
+		.address = is_managed ? c->manager : NULL,
 		.hostname = d->hostname,
 		.ip = d->ip,
 		.idc = c->idc,
 		.location = c->location,
 		.cluster_id = c->manager_cluster,
-		.refresh_ns = c->manager_refresh_ns,
+		.refresh_ns = is_managed ? c->manager_refresh_ns : c->resolve_ns,
 		.tls = d->identity.manager,
 		.scheduler_tls = d->identity.scheduler,
 		.ops = &ops,
 		.arg = d,
 	};
-	int r;
+	const char *bad = "";
+	int r = l ? read_lists(c, l) : -ENOMEM;
 
-	if (!c->manager || !*c->manager)
-		return 0;
-	r = manager_new(&d->manager, &mc);
-	return r < 0 ? fail(r, "the manager's client (is [manager] address host:port?)") : 0;
+	if (r == 0)
+		r = take_networks(d, l);
+	if (r < 0)
+		return fail(r, "the lists of networks");
+	mc.fixed = l->peers; /* other lists are not wanted any more */
+	for (; mc.n_fixed < MAX_LIST &&
+		config_list(c->schedulers, mc.n_fixed, l->names[mc.n_fixed], sizeof(l->names[0]));
+		mc.n_fixed++)
+		l->peers[mc.n_fixed] = l->names[mc.n_fixed];
+	r = manager_new(&d->manager, &mc, &bad);
+	if (r == -EINVAL) {
+		log_err("daemon: cannot start: %s: \"%s\" is not host:port",
+			is_managed ? "[manager] address" : "[peer] schedulers", bad);
+		return r;
+	}
+	return r < 0 ? fail(r, "the search for schedulers") : 0;
 }
 
 static int build_scheduling(struct daemon *d)
@@ -515,23 +511,19 @@ static int build_scheduling(struct daemon *d)
 	int r;
 
 	d->channels = channels_new(d->loop, MAX_CHANNELS);
-	d->schedulers = calloc(MAX_LIST, sizeof(*d->schedulers));
+	d->schedulers = calloc(MANAGER_SCHEDULERS_MAX, sizeof(*d->schedulers));
 	if (!d->channels || !d->schedulers ||
 		channels_set_tls(d->channels, d->identity.peers, c->tls_name) < 0)
 		return fail(-ENOMEM, "the channels");
 	if (c->ip && *c->ip)
 		channels_set_source(d->channels, &d->self);
-	if (c->scheduler == CONFIG_EMBEDDED)
-		r = build_embedded(d);
-	else
-		r = resolve_schedulers(d);
+	r = c->scheduler == CONFIG_EMBEDDED ? build_embedded(d) : 0;
 	if (r < 0)
 		return r;
 	sc.loop = d->loop;
 	sc.channels = d->channels;
 	sc.embedded = d->scheduler;
-	sc.schedulers = d->schedulers;
-	sc.n_schedulers = d->n_schedulers;
+	sc.ring = c->scheduler_ring == CONFIG_RING_NAMES ? RING_NAMES : RING_ADDRESSES;
 	r = sched_new(&d->sched, &sc);
 	if (r < 0)
 		return fail(r, "the scheduler's client");
@@ -665,8 +657,11 @@ static bool may_change(void *arg, const struct rpc_call *call)
 	if (rpc_call_peer(call)->certificate)
 		return true;
 	for (size_t i = 0; i < d->n_schedulers; i++)
-		if (addr_is_same_host((const struct sockaddr *)&d->schedulers[i],
+		if (addr_is_same_host((const struct sockaddr *)&d->schedulers[i].addr,
 			    (const struct sockaddr *)&rpc_call_peer(call)->addr))
+			return true;
+	for (size_t i = 0; i < d->n_nets; i++)
+		if (scheduler_prefix_has(&d->nets[i], &rpc_call_peer(call)->addr))
 			return true;
 	return false;
 }
@@ -846,6 +841,8 @@ static void apply(struct daemon *d, const struct lists *l)
 	if (d->scheduler && scheduler_set_peers(d->scheduler, l->peers, l->n_peers, l->nets,
 				    l->n_nets, &bad) < 0)
 		log_err("daemon: no memory for the new lists of peers, the old ones stay");
+	if (!d->scheduler && take_networks(d, l) < 0)
+		log_err("daemon: no memory for the new networks, the old ones stay");
 }
 
 static void log_lines(int level, const char *what, const struct buf *lines)
@@ -971,6 +968,26 @@ static void set_flag(void *arg)
 	*(bool *)arg = true;
 }
 
+static void on_left(void *arg, int status, const char *message, const struct sched_task *t)
+{
+	if (status != RPC_OK)
+		log_warning("daemon: a scheduler did not hear that this host leaves: %s", message);
+	*(bool *)arg = true;
+}
+
+/* no replicas are asked of a host that has left, and nobody is sent there */
+static void leave(struct daemon *d)
+{
+	d->has_left = true;
+	if (d->scheduler) {
+		d->has_left = false;
+		scheduler_leave(d->scheduler, set_flag, &d->has_left);
+	} else if (d->sched && d->n_schedulers) {
+		announce_stop(d->announce);
+		d->has_left = !sched_delete_host(d->sched, LEAVE_NS, on_left, &d->has_left);
+	}
+}
+
 /* turn the loop until @is_done or @deadline */
 static void turn_until(struct daemon *d, bool (*is_done)(struct daemon *), uint64_t deadline)
 {
@@ -984,7 +1001,8 @@ static bool is_quiet(struct daemon *d)
 	return (!d->exports || exports_is_idle(d->exports)) &&
 	       (!d->imports || imports_is_idle(d->imports)) &&
 	       (!d->fetches || fetches_is_idle(d->fetches)) && d->local_stopped &&
-	       d->peer_stopped && d->has_left;
+	       d->peer_stopped && d->has_left &&
+	       (d->scheduler || !d->sched || sched_is_told(d->sched));
 }
 
 static bool is_settled(struct daemon *d)
@@ -1014,9 +1032,7 @@ static void stop(struct daemon *d)
 	/* nothing new; what runs ends with a sentence */
 	d->local_stopped = !d->local_server;
 	d->peer_stopped = !d->peer_server;
-	d->has_left = !d->scheduler;
-	if (d->scheduler)
-		scheduler_leave(d->scheduler, set_flag, &d->has_left);
+	leave(d);
 	if (d->svc_peer)
 		svc_peer_close(d->svc_peer);
 	/* first: what they have is kept for the next start, not dropped because the exports leave */
@@ -1136,6 +1152,7 @@ int daemon_run(struct config *cfg, daemon_reread_fn reread, void *arg)
 	fd_close(d->signal_fd);
 	if (take_down(d)) {
 		free(d->schedulers);
+		free(d->nets);
 		free(d);
 	}
 	log_notice("daemon: stopped");

@@ -511,6 +511,33 @@ static void on_commit(void *arg, enum store_status status, const char *message)
 	}
 }
 
+static void fail_exists(struct import *i, bool is_other, const char *message)
+{
+	fail(i, RPC_ALREADY_EXISTS,
+		"task %s exists already%s: %s; give --content-for-calculating-task-id, a tag or an "
+		"application to get another id",
+		i->id, is_other ? " with other content" : "", message);
+}
+
+/* Dragonfly's scheduler refuses an id that it has, and knows nothing of the content but its shape. What has
+ * that shape is imported; our copy is dropped, because nobody could be sent to it. */
+static void on_known(void *arg, int status, const char *message, const struct sched_task *t)
+{
+	struct import *i = arg;
+
+	i->call = NULL;
+	if (status != RPC_OK || !t) {
+		fail_exists(i, false, message);
+	} else if (t->length != i->length || t->piece_length != i->piece_length) {
+		fail_exists(i, true, "its length or its piece length differs");
+	} else if (strcmp(t->state, "Succeeded") != 0) {
+		fail_exists(i, false, "its import by another peer is not finished");
+	} else {
+		fill_result(i);
+		on_reported(i, RPC_OK, "", t);
+	}
+}
+
 static void on_announced(void *arg, int status, const char *message, const struct sched_task *t)
 {
 	struct import *i = arg;
@@ -519,11 +546,15 @@ static void on_announced(void *arg, int status, const char *message, const struc
 	if (status == RPC_ALREADY_EXISTS && t && t->has_fingerprint &&
 		!memcmp(t->fingerprint, i->fingerprint, sizeof(i->fingerprint))) {
 		i->is_one_more = true;
+	} else if (status == RPC_ALREADY_EXISTS && !i->is->c.is_embedded && !i->is_here) {
+		i->call = sched_stat_task(i->is->c.sched, i->id, SCHED_TIMEOUT, on_known, i);
+		if (!i->call)
+			fail(i, RPC_RESOURCE_EXHAUSTED, "out of memory");
+		return;
+	} else if (status == RPC_ALREADY_EXISTS && i->is_here && !i->is->c.is_embedded) {
+		i->is_one_more = true;
 	} else if (status == RPC_ALREADY_EXISTS) {
-		fail(i, status,
-			"task %s exists already%s: %s; give --content-for-calculating-task-id, a tag "
-			"or an application to get another id",
-			i->id, t && t->has_fingerprint ? " with other content" : "", message);
+		fail_exists(i, t && t->has_fingerprint, message);
 		return;
 	} else if (status != RPC_OK) {
 		fail(i, status, "the scheduler did not accept the import: %s", message);

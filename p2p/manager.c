@@ -2,7 +2,9 @@
 /* manager.c — see manager.h
  *
  * IDLE ─(time)─▶ LISTING ─(answer)─▶ CHECKING ─(last health answer)─▶ choose() ─▶ IDLE
- *                   └─(no answer)─▶ IDLE, the next address of the manager is tried sooner */
+ *                   └─(no answer)─▶ IDLE, the next address of the manager is tried sooner
+ *
+ * With a fixed list there is nothing to list: IDLE ─▶ CHECKING. */
 #include "p2p/manager.h"
 
 #include <arpa/inet.h>
@@ -31,29 +33,35 @@
 #define HEALTH_NS   (2 * SECOND)
 #define RETRY_NS    (2 * SECOND) /* while no scheduler is known */
 #define RESOLVE_NS  (30 * SECOND)
-#define NAMES_MAX   16 /* addresses of the manager */
+#define NAMES_MAX   16 /* addresses of one name */
 #define METHOD_PING "/grpc.health.v1.Health/Check"
 
 struct candidate {
 	struct manager *m;
-	struct sockaddr_storage addr;
-	uint64_t cluster;
+	struct ring_node node;
+	uint64_t id, cluster;
 	bool is_healthy;
+};
+
+struct source { /* a name of the manager, or of schedulers */
+	struct manager *m;
+	char *host;
+	struct resolve *resolve;
+	struct sockaddr_storage v[NAMES_MAX];
+	size_t n;
 };
 
 struct manager {
 	struct manager_config c;
-	char *host; /* of the address */
-	struct resolve *resolve;
-	struct sockaddr_storage names[NAMES_MAX];
-	size_t n_names, next_name;
+	struct source *sources; /* owned; without a fixed list one, the manager's */
+	size_t n_sources, next_name;
 	struct loop_op timer;
 	uint64_t wake_at;
 	unsigned n_asked; /* requests without an answer */
 	Manager__V2__ListSchedulersResponse *answer;
 	struct candidate candidates[MANAGER_SCHEDULERS_MAX];
 	size_t n_candidates;
-	struct sockaddr_storage used[MANAGER_SCHEDULERS_MAX];
+	struct ring_node used[MANAGER_SCHEDULERS_MAX];
 	size_t n_used;
 	struct blocklist *blocked;
 	bool is_freed, is_asking, has_warned;
@@ -66,7 +74,9 @@ static void destroy(struct manager *m)
 	if (m->answer)
 		protobuf_c_message_free_unpacked(&m->answer->base, NULL);
 	blocklist_free(m->blocked);
-	free(m->host);
+	for (size_t i = 0; i < m->n_sources; i++)
+		free(m->sources[i].host);
+	free(m->sources);
 	free(m);
 }
 
@@ -100,7 +110,7 @@ static void __attribute__((format(printf, 2, 3))) in_vain(struct manager *m, con
 	va_end(ap);
 	if (!m->has_warned)
 		log_warning("manager: %s; %zu schedulers are known from before address=%s", text,
-			m->n_used, m->c.address);
+			m->n_used, m->c.address ? m->c.address : "(a fixed list)");
 	m->has_warned = true;
 	m->next_name++;
 	rest(m, m->n_used && m->c.refresh_ns > RETRY_NS ? m->c.refresh_ns : RETRY_NS);
@@ -114,7 +124,7 @@ static void take_blocklist(struct manager *m, uint64_t cluster)
 	struct blocklist *b = NULL;
 	int r;
 
-	for (size_t i = 0; i < m->answer->n_schedulers && !found; i++) {
+	for (size_t i = 0; m->answer && i < m->answer->n_schedulers && !found; i++) {
 		const Manager__V2__Scheduler *s = m->answer->schedulers[i];
 
 		if (s->scheduler_cluster_id == cluster)
@@ -138,12 +148,26 @@ static void take_blocklist(struct manager *m, uint64_t cluster)
 
 static int compare(const void *a, const void *b)
 {
-	return memcmp(a, b, sizeof(struct sockaddr_storage));
+	return memcmp(a, b, sizeof(struct ring_node));
+}
+
+/* a name that was registered again from another address: the later one holds */
+static bool is_replaced(const struct manager *m, const struct candidate *k)
+{
+	for (size_t i = 0; i < m->n_candidates; i++) {
+		const struct candidate *other = &m->candidates[i];
+
+		if (other->is_healthy && other->cluster == k->cluster &&
+			!strcmp(other->node.name, k->node.name) &&
+			(other->id > k->id || (other->id == k->id && other > k)))
+			return true;
+	}
+	return false;
 }
 
 static void choose(struct manager *m)
 {
-	struct sockaddr_storage v[MANAGER_SCHEDULERS_MAX];
+	struct ring_node v[MANAGER_SCHEDULERS_MAX];
 	const struct candidate *first = NULL;
 	size_t n = 0;
 
@@ -151,12 +175,16 @@ static void choose(struct manager *m)
 		if (m->candidates[i].is_healthy)
 			first = &m->candidates[i];
 	if (!first) {
-		in_vain(m, "none of its %zu schedulers is healthy", m->n_candidates);
+		in_vain(m, "none of %s%zu schedulers is healthy", m->c.address ? "its " : "the ",
+			m->n_candidates);
 		return;
 	}
-	for (size_t i = 0; i < m->n_candidates; i++)
-		if (m->candidates[i].is_healthy && m->candidates[i].cluster == first->cluster)
-			v[n++] = m->candidates[i].addr;
+	for (size_t i = 0; i < m->n_candidates; i++) {
+		const struct candidate *k = &m->candidates[i];
+
+		if (k->is_healthy && k->cluster == first->cluster && !is_replaced(m, k))
+			v[n++] = k->node;
+	}
 	qsort(v, n, sizeof(*v), compare); /* the order of an answer means nothing */
 	take_blocklist(m, first->cluster);
 	m->has_warned = false;
@@ -198,7 +226,7 @@ static void on_health_done(struct rpc_request *r, void *arg, int status, const c
 		k->is_healthy = false;
 	if (!k->is_healthy)
 		log_debug("manager: scheduler %s is not healthy: %s",
-			addr_format((struct sockaddr *)&k->addr, name, sizeof(name)),
+			addr_format((struct sockaddr *)&k->node.addr, name, sizeof(name)),
 			status == RPC_OK ? "it says so" : message);
 	if (!m->n_asked)
 		choose(m);
@@ -212,8 +240,8 @@ static void check_health(struct manager *m)
 	m->n_asked++; /* so that choose() is not reached from here */
 	for (size_t i = 0; i < m->n_candidates; i++) {
 		struct candidate *k = &m->candidates[i];
-		struct rpc_channel *ch =
-			channels_get(m->c.channels, (struct sockaddr *)&k->addr, sizeof(k->addr));
+		struct rpc_channel *ch = channels_get(
+			m->c.channels, (struct sockaddr *)&k->node.addr, sizeof(k->node.addr));
 
 		if (ch && rpc_unary(ch, METHOD_PING, "", 0, HEALTH_NS, &handlers, k))
 			m->n_asked++;
@@ -242,28 +270,58 @@ static bool set_address(struct sockaddr_storage *sa, const char *ip, int port)
 	return true;
 }
 
+/* add_candidate - @name NULL or empty: its address is its name; false: no room or no memory */
+static bool add_candidate(
+	struct manager *m, const struct candidate *from, const char *name, const char *tls_name)
+{
+	struct candidate *k = &m->candidates[m->n_candidates];
+
+	if (m->n_candidates == MANAGER_SCHEDULERS_MAX)
+		return false;
+	*k = *from;
+	k->m = m;
+	k->is_healthy = false;
+	if (name && *name)
+		snprintf(k->node.name, sizeof(k->node.name), "%s", name);
+	else
+		addr_format((struct sockaddr *)&k->node.addr, k->node.name, sizeof(k->node.name));
+	if (channels_set_tls_for(m->c.channels, (struct sockaddr *)&k->node.addr,
+		    m->c.scheduler_tls, tls_name) < 0)
+		return false;
+	m->n_candidates++;
+	return true;
+}
+
+static void add_fixed(struct manager *m)
+{
+	m->n_candidates = 0;
+	for (size_t i = 0; i < m->n_sources; i++) {
+		const struct source *s = &m->sources[i];
+
+		for (size_t j = 0; j < s->n; j++) {
+			struct candidate k = {.node.addr = s->v[j]};
+
+			if (!add_candidate(m, &k, NULL, s->host))
+				LOG_LIMITED(LOG_WARNING,
+					"manager: too many schedulers, some are ignored");
+		}
+	}
+}
+
 static void add_candidates(struct manager *m)
 {
 	m->n_candidates = 0;
 	for (size_t i = 0; i < m->answer->n_schedulers; i++) {
 		const Manager__V2__Scheduler *s = m->answer->schedulers[i];
-		struct candidate *k = &m->candidates[m->n_candidates];
+		struct candidate k = {.id = s->id, .cluster = s->scheduler_cluster_id};
 
 		if (s->state && *s->state && strcmp(s->state, "active") != 0)
 			continue;
-		*k = (struct candidate){.m = m, .cluster = s->scheduler_cluster_id};
-		if (m->n_candidates == MANAGER_SCHEDULERS_MAX ||
-			!set_address(&k->addr, s->ip, s->port) ||
-			channels_set_tls_for(m->c.channels, (struct sockaddr *)&k->addr,
-				m->c.scheduler_tls, NULL) < 0) {
+		if (!set_address(&k.node.addr, s->ip, s->port) ||
+			!add_candidate(m, &k, s->hostname, NULL))
 			LOG_LIMITED(LOG_WARNING,
 				"manager: a scheduler with an address that is none, or too many, is "
 				"ignored");
-			if (m->n_candidates == MANAGER_SCHEDULERS_MAX)
-				return;
-			continue;
-		}
-		m->n_candidates++;
 	}
 }
 
@@ -303,9 +361,21 @@ static void ask(struct manager *m)
 	_cleanup_buf_ struct buf out = {0};
 	struct rpc_channel *ch;
 
-	if (m->is_asking || !m->n_names)
+	if (m->is_asking)
 		return;
 	m->is_asking = true;
+	if (!m->c.address) {
+		add_fixed(m);
+		if (m->n_candidates)
+			check_health(m);
+		else
+			in_vain(m, "no name of a scheduler has an address");
+		return;
+	}
+	if (!m->sources->n) {
+		in_vain(m, "its name has no address");
+		return;
+	}
 	q.has_source_type = true;
 	q.source_type = MANAGER__V2__SOURCE_TYPE__PEER_SOURCE;
 	q.hostname = (char *)m->c.hostname;
@@ -319,8 +389,9 @@ static void ask(struct manager *m)
 	if (m->answer)
 		protobuf_c_message_free_unpacked(&m->answer->base, NULL);
 	m->answer = NULL;
-	ch = channels_get(m->c.channels, (struct sockaddr *)&m->names[m->next_name % m->n_names],
-		sizeof(m->names[0]));
+	ch = channels_get(m->c.channels,
+		(struct sockaddr *)&m->sources->v[m->next_name % m->sources->n],
+		sizeof(m->sources->v[0]));
 	if (!ch || pbc_pack(&q.base, &out) < 0 ||
 		!rpc_unary(ch, METHOD_LIST_SCHEDULERS, out.data, out.len, TIMEOUT_NS, &handlers, m))
 		in_vain(m, "out of memory");
@@ -342,40 +413,67 @@ static void on_timer(struct loop_op *op, int res)
 
 static void on_names(void *arg, const struct sockaddr_storage *v, size_t n)
 {
-	struct manager *m = arg;
+	struct source *s = arg;
+	struct manager *m = s->m;
+	bool has_v4 = false;
 
-	m->n_names = 0;
-	for (size_t i = 0; i < n && m->n_names < NAMES_MAX; i++)
-		if (channels_set_tls_for(
-			    m->c.channels, (const struct sockaddr *)&v[i], m->c.tls, m->host) == 0)
-			m->names[m->n_names++] = v[i];
-	if (!m->n_names) {
-		in_vain(m, "its name has no address");
-		return;
+	for (size_t i = 0; i < n; i++)
+		has_v4 |= v[i].ss_family == AF_INET;
+	s->n = 0;
+	for (size_t i = 0; i < n && s->n < NAMES_MAX; i++) {
+		/* a name with addresses of both families: IPv4, as the reference takes it */
+		if (has_v4 && v[i].ss_family != AF_INET)
+			continue;
+		if (!m->c.address ||
+			channels_set_tls_for(m->c.channels, (const struct sockaddr *)&v[i],
+				m->c.tls, s->host) == 0)
+			s->v[s->n++] = v[i];
 	}
-	ask(m);
+	if (!m->is_asking)
+		ask(m);
 }
 
-int manager_new(struct manager **out, const struct manager_config *c)
+/* add_source - 0, -EINVAL or -ENOMEM */
+static int add_source(struct manager *m, const char *address)
 {
-	struct manager *m = calloc(1, sizeof(*m));
+	struct source *s = &m->sources[m->n_sources];
 	char port[6];
 	size_t bad;
 	int r;
+
+	s->m = m;
+	s->host = malloc(strlen(address) + 1);
+	if (!s->host)
+		return -ENOMEM;
+	m->n_sources++;
+	r = resolve_split(address, s->host, port);
+	return r < 0 ? r
+		     : resolve_new(&s->resolve, m->c.loop, &address, 1,
+			       m->c.address ? RESOLVE_NS : m->c.refresh_ns, on_names, s, &bad);
+}
+
+int manager_new(struct manager **out, const struct manager_config *c, const char **bad)
+{
+	size_t n = c->address ? 1 : c->n_fixed;
+	struct manager *m = calloc(1, sizeof(*m));
+	int r = 0;
 
 	if (!m)
 		return -ENOMEM;
 	m->c = *c;
 	loop_op_init(&m->timer, on_timer);
-	m->host = malloc(strlen(c->address) + 1);
-	r = m->host ? resolve_split(c->address, m->host, port) : -ENOMEM;
-	if (r == 0)
-		r = resolve_new(
-			&m->resolve, c->loop, &c->address, 1, RESOLVE_NS, on_names, m, &bad);
+	m->sources = calloc(n, sizeof(*m->sources));
+	if (!m->sources)
+		r = -ENOMEM;
+	for (size_t i = 0; i < n && r == 0; i++) {
+		*bad = c->address ? c->address : c->fixed[i];
+		r = add_source(m, *bad);
+	}
 	if (r < 0) {
-		destroy(m);
+		manager_free(m);
 		return r;
 	}
+	m->c.fixed = NULL; /* copied */
 	*out = m;
 	return 0;
 }
@@ -389,7 +487,8 @@ struct manager *manager_free(struct manager *m)
 {
 	if (!m)
 		return NULL;
-	m->resolve = resolve_free(m->resolve);
+	for (size_t i = 0; i < m->n_sources; i++)
+		m->sources[i].resolve = resolve_free(m->sources[i].resolve);
 	m->is_freed = true;
 	if (loop_op_is_active(&m->timer))
 		loop_cancel(m->c.loop, &m->timer);

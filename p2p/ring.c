@@ -44,31 +44,45 @@ uint64_t ring_point(const struct sockaddr_storage *a)
 	return hash(b, n);
 }
 
-uint64_t ring_key(const char *task_id)
+uint64_t ring_vnode(const char *name, uint64_t i)
 {
-	uint8_t b[6];
-	size_t n = strnlen(task_id, 5);
+	uint8_t b[8 + RING_NAME_SIZE];
+	size_t n = strnlen(name, RING_NAME_SIZE - 1);
 
+	put(b, 0, i, 8);
+	memcpy(b + 8, name, n);
+	b[8 + n] = 0xff;
+	return hash(b, 8 + n + 1);
+}
+
+uint64_t ring_key(const char *task_id, size_t n)
+{
+	uint8_t b[128];
+
+	n = strnlen(task_id, n < sizeof(b) - 1 ? n : sizeof(b) - 1);
 	memcpy(b, task_id, n);
 	b[n] = 0xff;
 	return hash(b, n + 1);
 }
 
-size_t ring_pick(const struct sockaddr_storage *v, size_t n, const char *task_id)
+size_t ring_pick(const struct ring_node *v, size_t n, enum ring_kind kind, const char *task_id)
 {
-	uint64_t key = ring_key(task_id), best = 0, first = 0;
+	size_t points = kind == RING_NAMES ? RING_VNODES : 1;
+	uint64_t key = ring_key(task_id, kind == RING_NAMES ? SIZE_MAX : 5), best = 0, first = 0;
 	size_t at_best = n, at_first = n;
 
-	for (size_t i = 0; i < n; i++) {
-		uint64_t p = ring_point(&v[i]);
+	for (size_t i = 0; i < n * points; i++) {
+		const struct ring_node *node = &v[i / points];
+		uint64_t p = kind == RING_NAMES ? ring_vnode(node->name, i % points)
+						: ring_point(&node->addr);
 
 		if (at_first == n || p < first) {
 			first = p;
-			at_first = i;
+			at_first = i / points;
 		}
 		if (p >= key && (at_best == n || p < best)) {
 			best = p;
-			at_best = i;
+			at_best = i / points;
 		}
 	}
 	return at_best < n ? at_best : at_first;

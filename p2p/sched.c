@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* sched.c — unary calls to the scheduler of a task; see sched.h
  *
- * With the embedded scheduler a call whose owner does not answer is made again, to the owner of
- * that moment, until its time is over: when an owner dies its tasks move within seconds. The
- * methods allow it: asking twice has the effect of asking once.
+ * A call whose scheduler does not answer is made again, to the one of that moment, until its time is
+ * over: when an owner dies its tasks move within seconds, and a scheduler of Dragonfly is back after a
+ * restart. With the embedded one asking twice has the effect of asking once. Dragonfly's refuses the
+ * second time what it did the first time and could not say: then it is asked what it knows.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -28,6 +29,7 @@
 #define MS  UINT64_C(1000000)
 
 enum { RETRY_MS = 200, ROUTE_MS = 50, ATTEMPT_SEC = 4, DEFAULT_SEC = 30 };
+enum { PATIENCE_SEC = 5, LEAVE_SEC = 2, REPORT_SEC = 10, REANNOUNCE_MS = 500, REANNOUNCE_MAX = 4 };
 
 enum call_kind {
 	CALL_EMPTY,
@@ -52,7 +54,7 @@ struct sched_call {
 	char values[SCHED_META_MAX][64];
 	size_t n_meta;
 	uint64_t deadline_ns;
-	unsigned n_attempts;
+	unsigned n_attempts, n_unheard; /* attempts; those of them whose fate is not known */
 	struct rpc_request *rpc;
 	struct loop_op op; /* the pause before a retry, or the way to fn */
 	int status; /* of the failure that op carries to fn; RPC_OK: op is a pause */
@@ -345,9 +347,40 @@ static bool try_again(struct sched_call *c, int status)
 {
 	uint64_t now = loop_now(c->s->loop);
 
-	return !c->is_canceled && c->s->embedded &&
-	       (status == RPC_UNAVAILABLE || status == RPC_DEADLINE_EXCEEDED) &&
+	return !c->is_canceled && (status == RPC_UNAVAILABLE || status == RPC_DEADLINE_EXCEEDED) &&
 	       now + RETRY_MS * MS < c->deadline_ns;
+}
+
+static void again(struct sched_call *c, uint64_t ns)
+{
+	c->has_answer = false;
+	buf_fini(&c->answer);
+	pause_then_attempt(c, ns);
+}
+
+/* Dragonfly's scheduler knows this peer only from what it was told, and may have lost it */
+static bool is_stranger(struct sched_call *c, int status)
+{
+	return !c->is_canceled && !c->s->embedded && c->kind == CALL_STARTED &&
+	       status == RPC_NOT_FOUND && c->n_attempts < REANNOUNCE_MAX &&
+	       loop_now(c->s->loop) + REANNOUNCE_MS * MS < c->deadline_ns;
+}
+
+/* An earlier attempt may have been heard although its answer was not: the import began if the scheduler
+ * has our peer, and is finished if it says so. The requests differ by nothing that the other method
+ * reads. */
+static bool ask_what_it_knows(struct sched_call *c, int status)
+{
+	if (c->is_canceled || c->s->embedded || !c->n_unheard)
+		return false;
+	if (c->kind == CALL_STARTED && status == RPC_ALREADY_EXISTS &&
+		strcmp(c->path, METHOD_SCHED_STAT_PEER) != 0)
+		c->path = METHOD_SCHED_STAT_PEER;
+	else if (!strcmp(c->path, METHOD_SCHED_UPLOAD_FINISHED))
+		c->path = METHOD_SCHED_STAT_TASK;
+	else
+		return false;
+	return true;
 }
 
 static void on_done(struct rpc_request *r, void *arg, int status, const char *message)
@@ -357,9 +390,20 @@ static void on_done(struct rpc_request *r, void *arg, int status, const char *me
 
 	c->rpc = NULL;
 	if (try_again(c, status)) {
-		c->has_answer = false;
-		buf_fini(&c->answer);
-		pause_then_attempt(c, RETRY_MS * MS);
+		if (!c->n_unheard++)
+			LOG_LIMITED(LOG_NOTICE,
+				"sched: the scheduler does not answer, trying again id=%s: %s",
+				c->task_id, message);
+		again(c, RETRY_MS * MS);
+		return;
+	}
+	if (is_stranger(c, status)) {
+		sched_reannounce(c->s);
+		again(c, REANNOUNCE_MS * MS);
+		return;
+	}
+	if (status != RPC_OK && ask_what_it_knows(c, status)) {
+		again(c, 0);
 		return;
 	}
 	/* the first attempt may have deleted it without our hearing of it */
@@ -403,8 +447,9 @@ struct rpc_channel *sched_route(struct sched *s, const char *id, const char **se
 		}
 		*secret = scheduler_secret_for(s->embedded, &addr);
 	} else if (s->n_schedulers) {
-		addr = s->schedulers[ring_pick(s->schedulers, s->n_schedulers, id)];
+		addr = s->schedulers[ring_pick(s->schedulers, s->n_schedulers, s->ring, id)].addr;
 	} else {
+		*wait = loop_now(s->loop) < s->patience_ns;
 		return NULL;
 	}
 	return channels_get(s->channels, (struct sockaddr *)&addr, sizeof(addr));
@@ -704,7 +749,7 @@ struct sched_call *sched_list(struct sched *s, const struct sched_peer *p, const
 
 struct broadcast { /* one of the calls to all schedulers */
 	struct list link;
-	struct sched *s;
+	const char *what;
 	char name[64];
 };
 
@@ -714,16 +759,16 @@ static void on_broadcast_done(struct rpc_request *r, void *arg, int status, cons
 
 	(void)r;
 	if (status != RPC_OK && status != RPC_CANCELLED)
-		LOG_LIMITED(LOG_WARNING,
-			"announce: a scheduler did not take our report at=%s %s: %s", b->name,
-			rpc_status_name(status), message);
+		LOG_LIMITED(LOG_WARNING, "announce: a scheduler did not take %s at=%s %s: %s",
+			b->what, b->name, rpc_status_name(status), message);
+	list_del(&b->link);
 	free(b);
 }
 
 static const struct rpc_handlers broadcast_handlers = {.on_done = on_broadcast_done};
 
 static void broadcast_to(struct sched *s, const struct sockaddr_storage *addr, const char *secret,
-	const char *path, const void *p, size_t n)
+	const char *path, uint64_t timeout_ns, const void *p, size_t n)
 {
 	struct rpc_channel *ch =
 		channels_get(s->channels, (const struct sockaddr *)addr, sizeof(*addr));
@@ -737,8 +782,11 @@ static void broadcast_to(struct sched *s, const struct sockaddr_storage *addr, c
 		return;
 	addr_text(addr, ip, &port);
 	snprintf(b->name, sizeof(b->name), "%.45s:%u", ip, port);
-	r = rpc_request_start(ch, path, &meta, secret ? 1 : 0, 10 * SEC, &broadcast_handlers, b);
+	b->what = strcmp(path, METHOD_SCHED_DELETE_HOST) != 0 ? "our report" : "our farewell";
+	list_push(&s->broadcasts, &b->link);
+	r = rpc_request_start(ch, path, &meta, secret ? 1 : 0, timeout_ns, &broadcast_handlers, b);
 	if (!r) {
+		list_del(&b->link);
 		free(b);
 		return;
 	}
@@ -752,18 +800,19 @@ void sched_announce_host(struct sched *s, const void *request, size_t n)
 {
 	if (!s->embedded) {
 		for (size_t i = 0; i < s->n_schedulers; i++)
-			broadcast_to(
-				s, &s->schedulers[i], NULL, METHOD_SCHED_ANNOUNCE_HOST, request, n);
+			broadcast_to(s, &s->schedulers[i].addr, NULL, METHOD_SCHED_ANNOUNCE_HOST,
+				REPORT_SEC * SEC, request, n);
 		return;
 	}
 	broadcast_to(s, &s->embedded->node.self,
 		scheduler_secret_for(s->embedded, &s->embedded->node.self),
-		METHOD_SCHED_ANNOUNCE_HOST, request, n);
+		METHOD_SCHED_ANNOUNCE_HOST, REPORT_SEC * SEC, request, n);
 	list_for_each (it, &s->embedded->node.peers.links) {
 		const struct peer_link *l = list_entry(it, struct peer_link, link);
 
 		if (l->is_live)
-			broadcast_to(s, &l->addr, NULL, METHOD_SCHED_ANNOUNCE_HOST, request, n);
+			broadcast_to(s, &l->addr, NULL, METHOD_SCHED_ANNOUNCE_HOST,
+				REPORT_SEC * SEC, request, n);
 	}
 }
 
@@ -785,10 +834,10 @@ struct sched_call *sched_delete_host(
 	}
 	/* all but one without waiting for the answer */
 	for (size_t i = 1; i < s->n_schedulers; i++)
-		broadcast_to(
-			s, &s->schedulers[i], NULL, METHOD_SCHED_DELETE_HOST, out.data, out.len);
-	ch = channels_get(
-		s->channels, (struct sockaddr *)&s->schedulers[0], sizeof(s->schedulers[0]));
+		broadcast_to(s, &s->schedulers[i].addr, NULL, METHOD_SCHED_DELETE_HOST,
+			LEAVE_SEC * SEC, out.data, out.len);
+	ch = channels_get(s->channels, (struct sockaddr *)&s->schedulers[0].addr,
+		sizeof(s->schedulers[0].addr));
 	if (ch)
 		c->rpc = rpc_unary(ch, c->path, out.data, out.len, timeout_ns, &handlers, c);
 	if (!c->rpc)
@@ -798,30 +847,36 @@ struct sched_call *sched_delete_host(
 
 /* ---- life -------------------------------------------------------------------------------- */
 
-int sched_set_schedulers(struct sched *s, const struct sockaddr_storage *v, size_t n)
+bool sched_is_told(const struct sched *s)
 {
-	struct sockaddr_storage *copy = calloc(n ? n : 1, sizeof(*copy));
-	bool more;
+	return list_empty(&s->broadcasts);
+}
+
+void sched_reannounce(struct sched *s)
+{
+	if (s->on_schedulers)
+		s->on_schedulers(s->on_schedulers_arg);
+}
+
+int sched_set_schedulers(struct sched *s, const struct ring_node *v, size_t n)
+{
+	struct ring_node *copy = calloc(n ? n : 1, sizeof(*copy));
 
 	if (!copy)
 		return -ENOMEM;
 	if (n)
 		memcpy(copy, v, n * sizeof(*v));
-	more = n > 0;
 	free(s->schedulers);
 	s->schedulers = copy;
 	s->n_schedulers = n;
-	if (more && s->on_schedulers)
-		s->on_schedulers(s->on_schedulers_arg);
+	if (n)
+		sched_reannounce(s);
 	return 0;
 }
 
 static void on_peer(void *arg)
 {
-	struct sched *s = arg;
-
-	if (s->on_schedulers)
-		s->on_schedulers(s->on_schedulers_arg);
+	sched_reannounce(arg);
 }
 
 void sched_on_schedulers(struct sched *s, void (*fn)(void *arg), void *arg)
@@ -833,9 +888,8 @@ void sched_on_schedulers(struct sched *s, void (*fn)(void *arg), void *arg)
 int sched_new(struct sched **out, const struct sched_config *cfg)
 {
 	struct sched *s;
-	int r;
 
-	if ((cfg->embedded && cfg->n_schedulers) || !host_id_is_valid(cfg->host_id))
+	if (!host_id_is_valid(cfg->host_id))
 		return -EINVAL;
 	s = calloc(1, sizeof(*s));
 	if (!s)
@@ -844,13 +898,11 @@ int sched_new(struct sched **out, const struct sched_config *cfg)
 	s->channels = cfg->channels;
 	s->embedded = cfg->embedded;
 	snprintf(s->host_id, sizeof(s->host_id), "%s", cfg->host_id);
+	s->ring = cfg->ring;
+	s->patience_ns = loop_now(s->loop) + PATIENCE_SEC * SEC;
 	list_init(&s->calls);
 	list_init(&s->streams);
-	r = sched_set_schedulers(s, cfg->schedulers, cfg->n_schedulers);
-	if (r) {
-		free(s);
-		return r;
-	}
+	list_init(&s->broadcasts);
 	if (s->embedded) {
 		s->embedded->on_peer = on_peer;
 		s->embedded->on_peer_arg = s;
@@ -917,8 +969,10 @@ void sched_owner(const struct sched *s, const char *task_id, char out[HOST_ID_SI
 	if (s->embedded) {
 		(void)scheduler_owner(s->embedded, task_id, &addr, out, &is_self);
 	} else if (s->n_schedulers) {
-		addr_text(&s->schedulers[ring_pick(s->schedulers, s->n_schedulers, task_id)], ip,
-			&port);
+		addr_text(
+			&s->schedulers[ring_pick(s->schedulers, s->n_schedulers, s->ring, task_id)]
+				 .addr,
+			ip, &port);
 		snprintf(out, HOST_ID_SIZE, strchr(ip, ':') ? "[%s]:%u" : "%s:%u", ip, port);
 	} else {
 		*out = 0;
@@ -937,6 +991,8 @@ struct sched *sched_free(struct sched *s)
 		sched_call_cancel(c);
 	}
 	sched_streams_drop(s);
+	list_for_each_safe (it, &s->broadcasts) /* they end by themselves */
+		list_del(it);
 	if (s->embedded)
 		s->embedded->on_peer = NULL;
 	free(s->schedulers);

@@ -15,6 +15,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
+#include "p2p/ring.h"
 #include "p2p/task_id.h"
 
 struct sched;
@@ -49,17 +50,17 @@ struct sched_config {
 	const char *host_id; /* copied */
 	/* who answers: the embedded schedulers of the peers that this one knows … */
 	struct scheduler *embedded; /* NULL: Dragonfly's */
-	/* … or Dragonfly's, by consistent hashing of the task id (dragonfly-grpc.md §6.5). */
-	const struct sockaddr_storage *schedulers; /* copied */
-	size_t n_schedulers;
+	/* … or Dragonfly's, which sched_set_schedulers() names, by consistent hashing of the task id */
+	enum ring_kind ring;
 };
 
-/* sched_new - 0 or -errno (-EINVAL: neither or both kinds of scheduler) */
+/* sched_new - 0 or -errno */
 int sched_new(struct sched **out, const struct sched_config *cfg);
 /* sched_free - calls and streams in flight: no callback any more. Returns NULL. */
 struct sched *sched_free(struct sched *s);
-/* sched_set_schedulers - Dragonfly's list changed; running streams go on with theirs */
-int sched_set_schedulers(struct sched *s, const struct sockaddr_storage *v, size_t n);
+/* sched_set_schedulers - Dragonfly's list changed; running streams go on with theirs. Until the first
+ * one, calls wait for it (5 s after the start). */
+int sched_set_schedulers(struct sched *s, const struct ring_node *v, size_t n);
 /* sched_new_generation - for an import that begins now: greater than any generation that this peer
  * has seen */
 uint64_t sched_new_generation(struct sched *s);
@@ -117,9 +118,12 @@ struct sched_call *sched_delete_task(
  * follow. UNIMPLEMENTED with Dragonfly's scheduler. */
 struct sched_call *sched_set_expiry(struct sched *s, const char *task_id, uint64_t in_ns,
 	uint64_t timeout_ns, sched_task_fn fn, void *arg);
-/* sched_delete_host - this host leaves Dragonfly's schedulers (the embedded one: scheduler_leave) */
+/* sched_delete_host - this host leaves all of Dragonfly's schedulers (the embedded one:
+ * scheduler_leave). @fn hears the first one's answer, sched_is_told() when all have answered. */
 struct sched_call *sched_delete_host(
 	struct sched *s, uint64_t timeout_ns, sched_task_fn fn, void *arg);
+/* sched_is_told - nothing that goes to all schedulers is on its way */
+bool sched_is_told(const struct sched *s);
 /* sched_call_cancel - fn is not called any more */
 void sched_call_cancel(struct sched_call *c);
 

@@ -14,9 +14,11 @@ struct sched {
 	struct channels *channels;
 	struct scheduler *embedded; /* NULL: Dragonfly's */
 	char host_id[HOST_ID_SIZE];
-	struct sockaddr_storage *schedulers; /* owned */
+	struct ring_node *schedulers; /* owned */
 	size_t n_schedulers;
-	struct list calls, streams;
+	enum ring_kind ring;
+	uint64_t patience_ns; /* until then calls wait for the first list of schedulers */
+	struct list calls, streams, broadcasts;
 	void (*on_schedulers)(void *arg);
 	void *on_schedulers_arg;
 };
@@ -28,6 +30,8 @@ struct sched {
 struct rpc_channel *sched_route(struct sched *s, const char *id, const char **secret, bool *wait);
 
 uint64_t sched_wall_ns(void); /* since the Epoch */
+/* sched_reannounce - a scheduler does not know this host (it lost its memory): it is told again soon */
+void sched_reannounce(struct sched *s);
 /* sched_streams_drop - sched_free(): no stream calls back any more */
 void sched_streams_drop(struct sched *s);
 

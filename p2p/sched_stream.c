@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
 /* sched_stream.c — one download's announce stream; see sched.h
  *
- * States: the stream is open (rpc), pauses before it registers again (op), or is ending. With the
- * embedded scheduler a stream that breaks is opened again at the owner of that moment for a
- * while; the download goes on with the parents that it has.
+ * States: the stream is open (rpc), pauses before it registers again (op), or is ending. A stream that
+ * breaks is opened again at the owner of that moment, or at the scheduler that is back, for a while;
+ * the download goes on with the parents that it has.
  */
 #include <netinet/in.h>
 #include <arpa/inet.h>
@@ -22,7 +22,14 @@
 #define SEC UINT64_C(1000000000)
 #define MS  UINT64_C(1000000)
 
-enum { REOPEN_MS = 250, ROUTE_MS = 50, REOPEN_SEC = 15, END_SEC = 5, PARENTS_MAX = 64 };
+enum {
+	REOPEN_MS = 250,
+	ROUTE_MS = 50,
+	REOPEN_SEC = 15,
+	STRANGER_MS = 500,
+	END_SEC = 5,
+	PARENTS_MAX = 64
+};
 
 struct sched_stream {
 	struct list link;
@@ -37,6 +44,7 @@ struct sched_stream {
 	struct loop_op op;
 	uint64_t give_up_ns; /* broken since so long that it ends then; 0 = it works */
 	bool is_started, is_closed, is_ending; /* ending: finished or failed was sent */
+	bool was_stranger; /* the scheduler did not know this host once */
 	int status; /* what op carries to on_end, RPC_OK: op is a pause */
 	const char *why;
 	/* the parents of the last list, to be echoed in a reschedule */
@@ -201,11 +209,22 @@ static void on_message(struct rpc_request *r, void *arg, const uint8_t *p, size_
 	protobuf_c_message_free_unpacked(&m->base, NULL);
 }
 
+/* Dragonfly's scheduler forgot this host, or was never told: it is, and the stream is opened once more */
+static bool is_stranger(struct sched_stream *st, int status)
+{
+	if (st->is_closed || st->is_ending || st->s->embedded || st->was_stranger ||
+		status != RPC_NOT_FOUND)
+		return false;
+	st->was_stranger = true;
+	sched_reannounce(st->s);
+	return true;
+}
+
 static bool try_again(struct sched_stream *st, int status)
 {
 	uint64_t now = loop_now(st->loop);
 
-	if (st->is_closed || st->is_ending || !st->s->embedded ||
+	if (st->is_closed || st->is_ending ||
 		(status != RPC_UNAVAILABLE && status != RPC_CANCELLED))
 		return false;
 	if (!st->give_up_ns)
@@ -221,6 +240,10 @@ static void on_done(struct rpc_request *r, void *arg, int status, const char *me
 	st->rpc = NULL;
 	if (try_again(st, status)) {
 		pause_then_open(st, REOPEN_MS * MS);
+		return;
+	}
+	if (is_stranger(st, status)) {
+		pause_then_open(st, STRANGER_MS * MS);
 		return;
 	}
 	/* after "finished" the outcome of the download does not depend on the scheduler */
@@ -266,6 +289,7 @@ static void open_(struct sched_stream *st)
 		pause_then_open(st, ROUTE_MS * MS);
 		return;
 	}
+	st->is_started = false;
 	if (ch)
 		st->rpc = rpc_request_start(ch, METHOD_SCHED_ANNOUNCE_PEER, meta,
 			st->s->embedded ? n : 0, 0, &handlers, st);

@@ -535,7 +535,7 @@ void scheduler_leave(struct scheduler *s, void (*done)(void *), void *arg)
 
 /* ---- questions --------------------------------------------------------------------------- */
 
-static bool in_prefix(const struct sockaddr_storage *a, const struct scheduler_prefix *p)
+bool scheduler_prefix_has(const struct scheduler_prefix *p, const struct sockaddr_storage *a)
 {
 	uint8_t x[16], y[16];
 	const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
@@ -572,7 +572,7 @@ bool scheduler_trusts(const struct scheduler *s, const struct rpc_peer *from)
 	if (from->certificate) /* of our CA; with TLS on, everybody has one and addresses say nothing */
 		return true;
 	for (size_t i = 0; i < s->n_networks; i++) {
-		if (in_prefix(&from->addr, &s->networks[i]))
+		if (scheduler_prefix_has(&s->networks[i], &from->addr))
 			return true;
 	}
 	return peers_trusts(&s->node.peers, &from->addr);

@@ -60,6 +60,7 @@ struct scheduler_config {
 
 /* scheduler_parse_prefix - "10.0.0.0/8", "fd00::/8", "192.0.2.1"; 0 or -EINVAL */
 int scheduler_parse_prefix(const char *text, struct scheduler_prefix *out);
+bool scheduler_prefix_has(const struct scheduler_prefix *p, const struct sockaddr_storage *a);
 
 /* scheduler_new - 0 or -errno; *out begins to look for peers when the loop runs. @ops and its
  * @arg must stay until scheduler_free(). */

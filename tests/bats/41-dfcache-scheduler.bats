@@ -24,13 +24,33 @@ teardown()
 	nodes_end
 }
 
-@test "a scheduler that wants a ttl of five minutes says so, and 5m is taken" {
-	local log=$BATS_TEST_TMPDIR/scheduler.log f=$BATS_TEST_TMPDIR/f
+start_scheduler()
+{
+	log=$BATS_TEST_TMPDIR/scheduler.log
+	rm -f "$log"
 	"$PYTHON" "$TOP/tests/interop/strict_scheduler.py" "$(node_ip 9):8002" >"$log" 2>&1 3>&- &
 	scheduler=$!
 	wait_until 20 grep -q ready "$log"
+}
+
+stop_scheduler()
+{
+	kill "$scheduler"
+	wait "$scheduler" || :
+	scheduler=""
+}
+
+start_node()
+{
 	export NODES_PEERS=""
-	node_start 1 peer.scheduler=dragonfly "peer.schedulers=$(node_ip 9):8002"
+	node_start 1 peer.scheduler=dragonfly "peer.schedulers=$(node_ip 9):8002" "$@"
+	wait_until 20 grep -q "^host $(node_ip 1)-node1" "$log"
+}
+
+@test "a scheduler that wants a ttl of five minutes says so, and 5m is taken" {
+	local f=$BATS_TEST_TMPDIR/f
+	start_scheduler
+	start_node
 	head -c 5000000 /dev/urandom >"$f"
 	run -3 --separate-stderr on 1 import "$f" --ttl 1m --persistent-replica-count 1
 	[[ $stderr == *"ttl must be at least 5 minutes here"* ]]
@@ -41,4 +61,46 @@ teardown()
 	run -0 --separate-stderr on 1 import "$f" --ttl 5m --persistent-replica-count 1
 	[ -z "$stderr" ]
 	[ ${#output} -eq 64 ]
+}
+
+@test "what the scheduler has already is imported when its shape is the same" {
+	local f=$BATS_TEST_TMPDIR/f
+	start_scheduler
+	start_node
+	head -c 100000 /dev/urandom >"$f"
+	id=$(on 1 import "$f" --ttl 10m)
+	[ "$(on 1 import "$f" --ttl 10m)" = "$id" ]
+	# of another node, too: its copy is not kept, because the scheduler does not know it
+	node_start 2 peer.scheduler=dragonfly "peer.schedulers=$(node_ip 9):8002"
+	[ "$(on 2 import "$f" --ttl 10m)" = "$id" ]
+	run -0 on 2 ls --json
+	[ "$output" = "[]" ]
+	id=$(on 1 import "$f" --ttl 10m --content-for-calculating-task-id words)
+	truncate -s 99999 "$f"
+	run ! --separate-stderr on 2 import "$f" --ttl 10m --content-for-calculating-task-id words
+	[[ $stderr == *"exists already with other content"* ]]
+}
+
+@test "an orderly stop takes the host out of the scheduler's list, for good" {
+	start_scheduler
+	start_node peer.announce_interval=1s
+	node_stop 1
+	wait_until 20 grep -q "^gone $(node_ip 1)-node1" "$log"
+	[ "$(tail -n 1 "$log")" = "gone $(node_ip 1)-node1" ]
+}
+
+@test "a scheduler that is away for a moment, and comes back without its memory" {
+	local f=$BATS_TEST_TMPDIR/f
+	start_scheduler
+	# so long that only being asked tells the new one of this host
+	start_node peer.announce_interval=1h
+	head -c 100000 /dev/urandom >"$f"
+	stop_scheduler
+	on 1 import "$f" --ttl 10m >"$BATS_TEST_TMPDIR/id" 3>&- &
+	import=$!
+	wait_until 20 in_log 1 dfdaemon "does not answer, trying again"
+	start_scheduler
+	wait "$import"
+	[ -s "$BATS_TEST_TMPDIR/id" ]
+	grep -q "^host $(node_ip 1)-node1" "$log"
 }

@@ -118,20 +118,49 @@ static void the_interface_of_an_address(void **state)
 /* the worked values of dragonfly-grpc.md §6.5 */
 static void the_ring_agrees_with_the_reference(void **state)
 {
-	struct sockaddr_storage v[2] = {0};
+	struct ring_node v[2] = {0};
 
 	for (unsigned i = 0; i < 2; i++) {
-		struct sockaddr_in *a = (struct sockaddr_in *)&v[i];
+		struct sockaddr_in *a = (struct sockaddr_in *)&v[i].addr;
 
 		a->sin_family = AF_INET;
 		a->sin_addr.s_addr = htonl(0x0a000001u + i);
 		a->sin_port = htons(8002);
 	}
-	assert_true(ring_point(&v[0]) == UINT64_C(11045254673571024366));
-	assert_true(ring_point(&v[1]) == UINT64_C(4348847603351778578));
-	assert_true(ring_key("91ae5d9d") == UINT64_C(12244007830085885224));
-	assert_int_equal(ring_pick(v, 2, "91ae5d9d"), 1); /* wraps */
-	assert_int_equal(ring_pick(v, 1, "7"), 0); /* shorter than five characters */
+	assert_true(ring_point(&v[0].addr) == UINT64_C(11045254673571024366));
+	assert_true(ring_point(&v[1].addr) == UINT64_C(4348847603351778578));
+	assert_true(ring_key("91ae5d9d", 5) == UINT64_C(12244007830085885224));
+	assert_int_equal(ring_pick(v, 2, RING_ADDRESSES, "91ae5d9d"), 1); /* wraps */
+	assert_int_equal(
+		ring_pick(v, 1, RING_ADDRESSES, "7"), 0); /* shorter than five characters */
+}
+
+/* which of three names, and of two addresses as names, dragonfly-hashring 0.2.0 itself takes */
+static void the_ring_of_names_agrees_with_the_published_one(void **state)
+{
+	static const struct {
+		const char *id;
+		size_t of_names, of_addresses;
+	} said[] = {
+		{"91ae5d9d7ea8763cc482e9999a6d5edac534a6000599777d6a26d1c66d2bab16", 2, 0},
+		{"0d0f8536f51227fda07141308f5ae8149b561b51b61c6517125f25dfa27acf5b", 1, 0},
+		{"a98b76813681e30cf83733fe055792b86393bba6f18e3d89fd8c18253922d992", 1, 0},
+		{"e894374a39e39cfa78c409cac02f2cdbb5605a24f5ff55c7bc2b624877556c03", 1, 1},
+		{"7160a071a9acea5ac341e770c14d0211c38a4b15b3bbe2c5f848a706fd47419e", 2, 1},
+		{"06149eed9221a4feaccc75a4797330b6f01df4288d9cc0953df5b8123300e1ab", 0, 1},
+		{"e2d0fe1585a63ec6009c8016ff8dda8b17719a637405a4e23c0ff81339148249", 2, 0},
+		{"7", 1, 1},
+		{"", 2, 1},
+	};
+	const struct ring_node names[] = {
+		{.name = "scheduler-0"}, {.name = "scheduler-1"}, {.name = "scheduler-2"}};
+	const struct ring_node addresses[] = {{.name = "10.0.0.1:8002"}, {.name = "10.0.0.2:8002"}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(said); i++) {
+		assert_int_equal(ring_pick(names, 3, RING_NAMES, said[i].id), said[i].of_names);
+		assert_int_equal(
+			ring_pick(addresses, 2, RING_NAMES, said[i].id), said[i].of_addresses);
+	}
 }
 
 struct told {
@@ -208,6 +237,7 @@ int main(void)
 		cmocka_unit_test(real_figures_are_plausible),
 		cmocka_unit_test(the_interface_of_an_address),
 		cmocka_unit_test(the_ring_agrees_with_the_reference),
+		cmocka_unit_test(the_ring_of_names_agrees_with_the_published_one),
 		cmocka_unit_test(names_become_addresses),
 		cmocka_unit_test(networks_are_written_as_prefixes),
 	};

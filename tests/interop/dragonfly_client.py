@@ -1,0 +1,49 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: GPL-2.0-or-later
+"""dragonfly_client - small questions to real daemons and schedulers, by the published schemas.
+
+    dragonfly_client host SCHEDULER HOST-ID      exit 0 when the scheduler lists that host; prints it
+    dragonfly_client holds SOCKET ID             exit 0 when the copy there is complete and persistent
+    dragonfly_client copies SCHEDULER ID         prints the persistent and all replicas, and the state
+    dragonfly_client delete SCHEDULER ID         deletes the task
+"""
+import sys
+
+import grpc
+from dragonfly_api import dfdaemon_pb2 as dfdaemon
+from dragonfly_api import scheduler_pb2 as scheduler
+from dragonfly_api.dfdaemon_pb2_grpc import DfdaemonDownloadStub
+from dragonfly_api.scheduler_pb2_grpc import SchedulerStub
+
+
+def main():
+    command, where, name = sys.argv[1:4]
+    timeout = 20
+    try:
+        if command == "host":
+            stub = SchedulerStub(grpc.insecure_channel(where))
+            hosts = stub.ListHosts(scheduler.ListHostsRequest(), timeout=timeout).hosts
+            found = [h for h in hosts if h.id == name]
+            if not found:
+                sys.exit("not among " + " ".join(h.id for h in hosts))
+            print(found[0])
+        elif command == "holds":
+            stub = DfdaemonDownloadStub(grpc.insecure_channel("unix:" + where))
+            task = stub.StatLocalPersistentCacheTask(
+                dfdaemon.StatLocalPersistentCacheTaskRequest(task_id=name), timeout=timeout)
+            if not (task.HasField("finished_at") and task.persistent):
+                sys.exit("not complete, or not persistent: " + str(task))
+        elif command == "copies":
+            task = SchedulerStub(grpc.insecure_channel(where)).StatPersistentCacheTask(
+                scheduler.StatPersistentCacheTaskRequest(host_id="test", task_id=name), timeout=timeout)
+            print(task.current_persistent_replica_count, task.current_replica_count, task.state)
+        elif command == "delete":
+            SchedulerStub(grpc.insecure_channel(where)).DeletePersistentCacheTask(
+                scheduler.DeletePersistentCacheTaskRequest(host_id="test", task_id=name), timeout=timeout)
+        else:
+            sys.exit(__doc__)
+    except grpc.RpcError as e:
+        sys.exit(f"{e.code().name} {e.details()}")
+
+
+main()
