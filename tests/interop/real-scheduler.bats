@@ -96,19 +96,14 @@ imported() # I FILE TAG [ARG...]: the id
 	ours_start 4 peer.disable_shared=yes
 	cli ours 4 export "$id" -O "$f.out" 3>&- &
 	export=$!
-	wait_until 20 grows "$(node_dir 4)" 5000
+	wait_until 20 has_grown "$(node_dir 4)" 5000
 	scheduler_stop KILL
-	wait_until 20 grows "$(node_dir 4)" 40000
+	wait_until 20 has_grown "$(node_dir 4)" 40000
 	scheduler_start
 	wait "$export"
 	cmp "$f" "$f.out"
 	# and all is as before
 	imported 1 "$f" after --persistent-replica-count 1
-}
-
-grows() # DIR KIB
-{
-	[ "$(du -sk "$1" | cut -f1)" -ge "$2" ]
 }
 
 @test "Redis is killed and comes back: clear errors meanwhile, nothing is lost" {

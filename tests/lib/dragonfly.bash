@@ -240,6 +240,11 @@ daemon_start() # ours|theirs I [OURS...]: the short form for loops
 	"${kind}_start" "$@"
 }
 
+has_grown() # DIR KIB: what is in it takes that much
+{
+	[ "$(du -sk "$1" | cut -f1)" -ge "$2" ]
+}
+
 random_file() # FILE BYTES
 {
 	head -c "$2" /dev/urandom >"$1"
