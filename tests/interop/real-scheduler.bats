@@ -27,6 +27,11 @@ imported() # I FILE TAG [ARG...]: the id
 	cli ours "$i" import "$file" --tag "$tag" --ttl 1h "$@"
 }
 
+has_nothing() # I
+{
+	[ "$(cli ours "$1" ls --json)" = "[]" ]
+}
+
 @test "replicas where the scheduler wants them, exported elsewhere, every size" {
 	local i size id
 	for i in 1 2 3; do
@@ -70,9 +75,8 @@ imported() # I FILE TAG [ARG...]: the id
 	id=$(imported 1 "$f" gone --persistent-replica-count 2)
 	wait_holder 2 "$id"
 	asks delete "$(node_ip 99):8002" "$id"
-	is_empty() { [ "$(cli ours "$1" ls --json)" = "[]" ]; }
-	wait_until 30 is_empty 1
-	wait_until 30 is_empty 2
+	wait_until 30 has_nothing 1
+	wait_until 30 has_nothing 2
 }
 
 @test "the scheduler is killed and comes back, in the middle of an import and of an export" {
@@ -118,11 +122,9 @@ imported() # I FILE TAG [ARG...]: the id
 	[ -n "$stderr" ]
 	[ ! -e "$f.out" ]
 	redis_start
-	works() { cli ours 2 export "$id" -O "$f.out"; }
-	wait_until 60 works
+	wait_until 60 cli ours 2 export "$id" -O "$f.out"
 	cmp "$f" "$f.out"
-	again() { imported 1 "$f" other2 --persistent-replica-count 1; }
-	wait_until 60 again
+	wait_until 60 imported 1 "$f" other2 --persistent-replica-count 1
 }
 
 @test "Redis comes back empty: this host is announced again at once, and imports work" {
@@ -131,6 +133,5 @@ imported() # I FILE TAG [ARG...]: the id
 	redis_stop KILL
 	rm -rf "$CLUSTER/appendonlydir"
 	redis_start
-	again() { imported 1 "$f" empty --persistent-replica-count 1; }
-	wait_until 60 again
+	wait_until 60 imported 1 "$f" empty --persistent-replica-count 1
 }
