@@ -63,6 +63,10 @@ static bool adopt(struct culler_config *c, struct holder *h, struct culler_fds *
 	log_notice("the kernel's cache is still bound, going on with it");
 	if (kcache_compare_bound(buf_str(&bound), &c->kernel, c->use_secctx, &differences))
 		log_lines(LOG_WARNING, "needs a stop and a start: ", &differences);
+	c->is_bound_otherwise = !kcache_has_limits(buf_str(&bound), &c->kernel.limits);
+	if (c->is_bound_otherwise)
+		log_notice("until then culling goes by the configured limits, and the kernel "
+			   "refuses to store by those of its bind, too");
 	return true;
 }
 

@@ -282,8 +282,9 @@ static void look(struct culler *c, const struct culler_config *cfg, uint64_t now
 	look_at_fs(c, &cfg->kernel.limits);
 	if (!v->is_bound) {
 		v->is_culling = limits_culling(&v->t, was, v->avail_blocks, v->avail_files);
-	} else if (!same_limits(&cfg->kernel.limits, &c->fixed.kernel.limits)) {
-		/* reloaded: the kernel keeps the limits of its bind, ours count on top of them */
+	} else if (c->fixed.is_bound_otherwise ||
+		   !same_limits(&cfg->kernel.limits, &c->fixed.kernel.limits)) {
+		/* reloaded, or adopted: the kernel keeps the limits of its bind, ours count on top of them */
 		v->t = limits_compute(&cfg->kernel.limits, v->blocks, v->files);
 		v->is_culling |= limits_culling(&v->t, was, v->avail_blocks, v->avail_files);
 	}
@@ -713,6 +714,10 @@ static void rebind(struct culler *c, uint64_t now)
 	kcache_fini(&c->kc);
 	if (c->holder)
 		holder_drop(c->holder);
+	pthread_mutex_lock(&c->lock);
+	c->fixed.kernel.limits = c->cfg.kernel.limits; /* of the last reload */
+	pthread_mutex_unlock(&c->lock);
+	c->fixed.is_bound_otherwise = false;
 	fd = kcache_open(c->fixed.device, reason);
 	r = fd;
 	if (fd >= 0) {

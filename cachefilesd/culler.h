@@ -35,6 +35,7 @@ struct culler_config {
 	const char *device; /* path; NULL = KCACHE_DEVICE */
 	bool use_secctx; /* from kcache_preflight() */
 	bool no_kernel; /* manage the added sources alone */
+	bool is_bound_otherwise; /* an adopted cache was bound with other limits than kernel.limits */
 	unsigned culltable; /* log2 of the cull table: 12..20 */
 	/* may change with culler_reload() */
 	bool no_cull; /* keyword nocull, option -N: no scan, no cull; the graveyard is reaped */

@@ -7,16 +7,28 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 
-void kcache_format_bound(const struct kcache_config *cfg, bool use_secctx, struct buf *out)
+static void format_limits(const struct limits *l, struct buf *out)
 {
-	const struct limits *l = &cfg->limits;
-
-	buf_addf(out, "dir %s\ntag %s\nsecctx %s\n", cfg->dir, cfg->tag ? cfg->tag : "",
-		use_secctx && cfg->secctx ? cfg->secctx : "");
 	buf_addf(out, "brun %u%%\nbcull %u%%\nbstop %u%%\n", l->blocks.run, l->blocks.cull,
 		l->blocks.stop);
 	buf_addf(out, "frun %u%%\nfcull %u%%\nfstop %u%%\n", l->files.run, l->files.cull,
 		l->files.stop);
+}
+
+void kcache_format_bound(const struct kcache_config *cfg, bool use_secctx, struct buf *out)
+{
+	buf_addf(out, "dir %s\ntag %s\nsecctx %s\n", cfg->dir, cfg->tag ? cfg->tag : "",
+		use_secctx && cfg->secctx ? cfg->secctx : "");
+	format_limits(&cfg->limits, out);
+}
+
+bool kcache_has_limits(const char *bound, const struct limits *l)
+{
+	_cleanup_buf_ struct buf lines = {0};
+	size_t n = strlen(bound);
+
+	format_limits(l, &lines); /* they are the last lines */
+	return n >= lines.len && !strcmp(bound + n - lines.len, buf_str(&lines));
 }
 
 /* The line of @text that starts with @word and a blank; its length in *@len, or NULL */

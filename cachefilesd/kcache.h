@@ -71,6 +71,8 @@ int kcache_bind(struct kcache *kc, const struct kcache_config *cfg, bool use_sec
 void kcache_format_bound(const struct kcache_config *cfg, bool use_secctx, struct buf *out);
 size_t kcache_compare_bound(const char *bound, const struct kcache_config *cfg, bool use_secctx,
 	struct buf *differences);
+/* kcache_has_limits - was it bound with these limits? */
+bool kcache_has_limits(const char *bound, const struct limits *l);
 /* kcache_command - one write; 0 or -errno */
 int kcache_command(struct kcache *kc, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* kcache_read_state - makes the kernel look at the free space, and reports. 0 or -errno

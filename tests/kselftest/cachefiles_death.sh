@@ -22,6 +22,15 @@ within 10 counter_is culling 0
 ! [ -e "$(object 0)" ] && [ -e "$(object 50)" ]
 ok "and culls as before"
 
+# the limits are those of the last reload
+sed -i 's/^bstop .*/bstop 5%/; s/^bcull .*/bcull 8%/' "$conf"
+kill -HUP "$daemon_pid"
+within 5 says 'bstop changed from "3" to "5"'
+control die
+within 5 counter_is binds 3
+[ "$(grep -c '^0 bstop 5%' "$log")" = 1 ]
+ok "bound again with the limits of the last reload"
+
 # the new device is with the holder: a crash now does not withdraw it
 withdrawn=$(counter withdrawn)
 kill -9 "$(worker)"

@@ -50,10 +50,13 @@ ok "and culls"
 order term && order wait
 [ "$(cat "$work/manager/status")" = 0 ] && counter_is bound 1 && has_all
 ok "SIGTERM as a part of a restart: exit 0, the descriptors stay"
-sed -i 's/^brun 10%/brun 11%/; s/^tag .*/tag other/' "$conf"
+sed -i 's/^brun .*/brun 99%/; s/^bcull .*/bcull 98%/; s/^tag .*/tag other/' "$conf"
 order start
-within 10 started 3 && says "brun: bound is '10%', configured is '11%'" && says "tag: bound is 'mycache'"
+within 10 started 3 && says "brun: bound is '10%', configured is '99%'" && says "tag: bound is 'mycache'"
 ok "a change that needs a stop is named, with both values"
+none_left() { [ "$(n_objects)" = 0 ]; }
+within 10 none_left
+ok "but culling goes by the new limits at once"
 
 # the cache dies: systemd's copies have to go before the device can be opened again
 control die

@@ -372,6 +372,8 @@ static void what_is_bound_is_compared(void **state)
 	struct buf bound = {0}, differences = {0};
 
 	kcache_format_bound(&a, false, &bound);
+	assert_true(kcache_has_limits(buf_str(&bound), &a.limits));
+	assert_false(kcache_has_limits("", &a.limits));
 	assert_int_equal(kcache_compare_bound(buf_str(&bound), &b, false, &differences), 0);
 	b.secctx = "c"; /* skipped here, so no difference */
 	assert_int_equal(kcache_compare_bound(buf_str(&bound), &b, false, &differences), 0);
