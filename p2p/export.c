@@ -46,12 +46,14 @@
  * reader that stands still holds. */
 #define CHUNK_BYTES (512u << 10)
 #define SECOND      UINT64_C(1000000000)
+#define STALLED_NS  (10 * SECOND) /* while others wait for the memory that a reader's content takes */
 
 struct exports {
 	struct exports_config c;
 	struct list all, waiters; /* waiters: for room in content_bytes */
 	unsigned n_running;
 	size_t content_bytes;
+	struct loop_op stalls; /* a timer, while somebody waits */
 	struct exports_stats stats;
 	struct histogram durations;
 	bool is_closing;
@@ -93,6 +95,8 @@ struct export
 	size_t message_len; /* of that piece's event */
 	/* of content_bytes: read or queued; and gone from the queue, but perhaps not to the socket */
 	size_t charged, charged_before;
+	uint64_t moved_ns; /* when the reader took something last */
+	bool is_stalled; /* it took nothing for too long */
 	struct place *place;
 	enum place_how how;
 	bool want_link, is_linked;
@@ -105,16 +109,55 @@ static void open_output(struct export *e);
 
 /* ---- ending -------------------------------------------------------------------------------- */
 
-static bool has_room(const struct exports *es, size_t n)
+static bool is_full(const struct exports *es, size_t n)
 {
-	return !es->content_bytes || es->content_bytes + n <= es->c.content_bytes;
+	return es->content_bytes && es->content_bytes + n > es->c.content_bytes;
+}
+
+static bool is_anyone(uid_t uid)
+{
+	return uid != 0 && uid != geteuid();
+}
+
+/* has_room - in all, and half of it for one user */
+static bool has_room(const struct export *e, size_t n)
+{
+	const struct exports *es = e->es;
+	size_t used = 0;
+
+	if (is_full(es, n))
+		return false;
+	if (!is_anyone(e->uid))
+		return true;
+	list_for_each (it, &es->all) {
+		const struct export *other = list_entry(it, struct export, link);
+
+		if (other->uid == e->uid)
+			used += other->charged + other->charged_before;
+	}
+	return !used || used + n <= es->c.content_bytes / 2;
+}
+
+static struct export *next_waiter(const struct exports *es)
+{
+	list_for_each (it, &es->waiters) {
+		struct export *e = list_entry(it, struct export, waiter);
+
+		if (has_room(e, CHUNK_BYTES))
+			return e;
+	}
+	return NULL;
 }
 
 static void discharge(struct exports *es, size_t n)
 {
+	struct export *e;
+
 	es->content_bytes -= n;
-	while (n && !list_empty(&es->waiters) && has_room(es, CHUNK_BYTES))
-		stream(list_entry(list_pop(&es->waiters), struct export, waiter));
+	while (n && (e = next_waiter(es))) {
+		list_del(&e->waiter);
+		stream(e);
+	}
 }
 
 /* drained - the queue is empty. Is all sent, no chunk is left; else those that were queued the last
@@ -129,6 +172,8 @@ static void drained(struct export *e)
 		n += e->charged_before;
 		e->charged_before = 0;
 	}
+	if (n)
+		e->moved_ns = loop_now(e->es->c.loop);
 	discharge(e->es, n);
 }
 
@@ -214,7 +259,52 @@ static void end(struct export *e, int status, const char *fmt, ...)
 	}
 	if (status == RPC_OK && (e->is_linked || e->how != PLACE_NOTHING))
 		rpc_call_trailer(e->call, META_PLACED, how);
-	rpc_call_finish(e->call, status, "%s", text); /* export_ended() settles */
+	if (e->is_stalled)
+		rpc_call_abort(e->call, status, text);
+	else
+		rpc_call_finish(e->call, status, "%s", text);
+	/* export_ended() settles */
+}
+
+/* ---- readers that stand still -------------------------------------------------------------- */
+
+/* helps - does somebody wait for memory that @e holds? */
+static bool helps(const struct export *e)
+{
+	if (is_full(e->es, CHUNK_BYTES))
+		return true;
+	list_for_each (it, &e->es->waiters)
+		if (list_entry(it, struct export, waiter)->uid == e->uid)
+			return true;
+	return false;
+}
+
+static void on_stalls(struct loop_op *op, int res)
+{
+	struct exports *es = container_of(op, struct exports, stalls);
+	uint64_t now = loop_now(es->c.loop);
+	size_t wanted = 0;
+
+	if (es->is_closing || list_empty(&es->waiters))
+		return;
+	list_for_each (it, &es->waiters)
+		wanted += CHUNK_BYTES;
+	list_for_each_safe (it, &es->all) {
+		struct export *e = list_entry(it, struct export, link);
+		size_t held = e->charged + e->charged_before;
+
+		if (!wanted)
+			break;
+		if (e->state != STREAMING || !e->call || !held || rpc_call_is_sent(e->call) ||
+			now < e->moved_ns + STALLED_NS || !helps(e))
+			continue;
+		wanted -= held < wanted ? held : wanted;
+		e->is_stalled = true;
+		end(e, RPC_DEADLINE_EXCEEDED,
+			"the reader took nothing for %llu s while others waited for the memory",
+			(unsigned long long)(STALLED_NS / SECOND));
+	}
+	loop_timer(es->c.loop, &es->stalls, now + SECOND);
 }
 
 /* ---- the whole ----------------------------------------------------------------------------- */
@@ -461,13 +551,16 @@ static bool charge(struct export *e, size_t n)
 {
 	struct exports *es = e->es;
 
-	if (!has_room(es, n)) {
+	if (!has_room(e, n)) {
 		if (!list_is_linked(&e->waiter))
 			list_push(&es->waiters, &e->waiter);
+		if (!loop_op_is_active(&es->stalls))
+			loop_timer(es->c.loop, &es->stalls, loop_now(es->c.loop) + SECOND);
 		return false;
 	}
 	es->content_bytes += n;
 	e->charged += n;
+	e->moved_ns = loop_now(es->c.loop);
 	return true;
 }
 
@@ -806,7 +899,7 @@ static bool may_begin(const struct exports *es, const struct rpc_peer *p)
 
 	if (es->n_running >= es->c.max_exports)
 		return false;
-	if (!p->is_unix || p->uid == 0 || p->uid == geteuid())
+	if (!p->is_unix || !is_anyone(p->uid))
 		return true;
 	list_for_each (it, &es->all)
 		n += list_entry(it, struct export, link)->uid == p->uid;
@@ -890,6 +983,7 @@ int exports_new(struct exports **out, const struct exports_config *cfg)
 		es->c.max_exports = 256;
 	list_init(&es->all);
 	list_init(&es->waiters);
+	loop_op_init(&es->stalls, on_stalls);
 	*out = es;
 	return 0;
 }
@@ -899,11 +993,13 @@ void exports_close(struct exports *es)
 	es->is_closing = true;
 	list_for_each_safe (it, &es->all)
 		end(list_entry(it, struct export, link), RPC_UNAVAILABLE, "dfdaemon is stopping");
+	if (loop_op_is_active(&es->stalls))
+		loop_cancel(es->c.loop, &es->stalls);
 }
 
 bool exports_is_idle(const struct exports *es)
 {
-	return list_empty(&es->all);
+	return list_empty(&es->all) && !loop_op_is_active(&es->stalls);
 }
 
 struct exports *exports_free(struct exports *es)

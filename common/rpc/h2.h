@@ -171,6 +171,10 @@ int h2_stream_send_headers(struct h2_stream *s);
 int h2_stream_add_trailer(struct h2_stream *s, const char *key, const char *value);
 /* h2_stream_finish - server: the status ends the call after what is queued */
 void h2_stream_finish(struct h2_stream *s, int status, const char *message);
+/* h2_stream_abort - server: reset it, whatever is queued; on_end comes from h2_process() */
+void h2_stream_abort(struct h2_stream *s, int status, const char *message);
+/* h2_stream_is_stuck - has the socket not taken what was framed of it last? */
+bool h2_stream_is_stuck(const struct h2_stream *s);
 /* h2_stream_close_send - client: half-close after what is queued */
 void h2_stream_close_send(struct h2_stream *s);
 /* h2_stream_cancel - client: end it with this status; on_end comes from h2_process() */

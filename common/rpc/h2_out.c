@@ -173,6 +173,11 @@ bool h2_stream_is_sent(const struct h2_stream *s)
 	return !s->out_bytes && !list_is_linked(&s->staged);
 }
 
+bool h2_stream_is_stuck(const struct h2_stream *s)
+{
+	return list_is_linked(&s->staged);
+}
+
 bool h2_is_header_text(const char *key, const char *value)
 {
 	if (!*key || *key == ':')

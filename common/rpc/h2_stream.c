@@ -162,9 +162,18 @@ void h2_stream_expire(struct h2_stream *s)
 {
 	if (s->is_closed)
 		return;
-	if (s->is_request_done && !s->out_bytes && !s->out_left && !s->is_finished)
+	if (s->is_request_done && !s->out_bytes && !s->out_left && !s->is_finished) {
 		h2_stream_fail(s, RPC_DEADLINE_EXCEEDED, "deadline exceeded");
-	else
-		h2_reset(s, NGHTTP2_CANCEL); /* a message is half sent: a status cannot follow it */
-	h2_stream_end(s, H2_END_LOCAL, RPC_DEADLINE_EXCEEDED, "deadline exceeded");
+		h2_stream_end(s, H2_END_LOCAL, RPC_DEADLINE_EXCEEDED, "deadline exceeded");
+	} else { /* a message is half sent: a status cannot follow it */
+		h2_stream_abort(s, RPC_DEADLINE_EXCEEDED, "deadline exceeded");
+	}
+}
+
+void h2_stream_abort(struct h2_stream *s, int status, const char *message)
+{
+	if (s->is_closed)
+		return;
+	h2_reset(s, NGHTTP2_CANCEL);
+	h2_stream_end(s, H2_END_LOCAL, status, "%s", message);
 }

@@ -157,6 +157,10 @@ int rpc_call_trailer(struct rpc_call *c, const char *key, const char *value);
 void rpc_call_finish(struct rpc_call *c, int status, const char *fmt, ...)
 	__attribute__((format(printf, 3, 4)));
 
+/* rpc_call_abort - end a call whose caller does not take what is queued, and throw that away: the stream
+ * is reset, or, when it is the socket that takes nothing, the connection is closed. on_end follows. */
+void rpc_call_abort(struct rpc_call *c, int status, const char *message);
+
 /* ---- client ------------------------------------------------------------------------------ */
 
 struct rpc_channel; /* one address; connects when first needed, reconnects with back-off */

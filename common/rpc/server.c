@@ -581,3 +581,11 @@ void rpc_call_finish(struct rpc_call *c, int status, const char *fmt, ...)
 	}
 	h2_stream_finish(&c->s, status, text);
 }
+
+void rpc_call_abort(struct rpc_call *c, int status, const char *message)
+{
+	if (h2_stream_is_stuck(&c->s))
+		conn_close(&c->conn->c, message);
+	else
+		h2_stream_abort(&c->s, status, message);
+}
