@@ -91,6 +91,29 @@ static int settle(struct cli *c, const char *config, struct buf *error)
 	return r < 0 ? r : cli_defaults(c);
 }
 
+static void warn_no_log(const struct cli *c, int r)
+{
+	fprintf(stderr, "dfcache: warning: no log file in %s: %s; --log-dir names another place\n",
+		cli_text(c, "log-dir"), strerror(-r));
+}
+
+/* run_logged - An ordinary user need not have a place in the default directory: then it matters only
+ * when something failed, and one may want to read the log. */
+static int run_logged(struct cli *c)
+{
+	int r = logs_open(cli_text(c, "log-dir"), cli_number(c, "log-max-files"),
+		(int)cli_number(c, "log-level"), cli_flag(c, "console"));
+	bool is_asked = cli_value(c, "log-dir")->origin != ORIGIN_DEFAULT || geteuid() == 0;
+	int status;
+
+	if (r < 0 && is_asked)
+		warn_no_log(c, r);
+	status = c->command->run(c);
+	if (r < 0 && !is_asked && status != EXIT_OK)
+		warn_no_log(c, r);
+	return status;
+}
+
 static int run(const struct command *cmd, int argc, char **argv)
 {
 	_cleanup_buf_ struct buf error = {0};
@@ -107,10 +130,7 @@ static int run(const struct command *cmd, int argc, char **argv)
 		fputs(error.len ? buf_str(&error) : "dfcache: out of memory\n", stderr);
 		return r == -ENOMEM ? EXIT_FAILED : EXIT_USAGE;
 	}
-	if (cli_has(&c, "log-dir"))
-		logs_open(cli_text(&c, "log-dir"), cli_number(&c, "log-max-files"),
-			(int)cli_number(&c, "log-level"), cli_flag(&c, "console"));
-	return cmd->run(&c);
+	return cli_has(&c, "log-dir") ? run_logged(&c) : cmd->run(&c);
 }
 
 int dfcache_main(int argc, char **argv)

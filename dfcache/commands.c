@@ -20,18 +20,19 @@
 				"environment variable DFCACHE_CONFIG names another one. Only the " \
 				"section [dfcache] is looked at."                                  \
 	}
-#define LOGGING                                                                                    \
-	{"log-level", 'l', OPT_LEVEL, "LEVEL", "info", "LOG_LEVEL", "log_level",                   \
-		.help = "Least important level to log: error, warn, info, debug or trace."},       \
-		{"log-dir", 0, OPT_PATH, "PATH", "/var/log/dragonfly/dfcache", NULL, "log_dir",    \
-			.help = "Directory of the log file dfcache.log. It is made if missing; "   \
-				"when it cannot be written that is a warning, not a failure. An "  \
-				"empty path means no log file."},                                  \
-		{"log-max-files", 0, OPT_U64, "N", "6", NULL, "log_max_files",                     \
-			.help = "Number of old log files to keep. The log is rotated every hour: " \
-				"dfcache.log.1 is the youngest old one."},                         \
-		{"console", 0, OPT_FLAG, .env = "CONSOLE", .key = "console", .alias = "verbose",   \
-			.help = "Also print the log to standard error."},                          \
+#define LOGGING                                                                                     \
+	{"log-level", 'l', OPT_LEVEL, "LEVEL", "info", "LOG_LEVEL", "log_level",                    \
+		.help = "Least important level to log: error, warn, info, debug or trace."},        \
+		{"log-dir", 0, OPT_PATH, "PATH", "/var/log/dragonfly/dfcache", NULL, "log_dir",     \
+			.help = "Directory of the log file dfcache.log. It is made if missing; "    \
+				"when it cannot be written that is a warning, not a failure, and "  \
+				"for an ordinary user who named none only when the command fails. " \
+				"An empty path means no log file."},                                \
+		{"log-max-files", 0, OPT_U64, "N", "6", NULL, "log_max_files",                      \
+			.help = "Number of old log files to keep. The log is rotated every hour: "  \
+				"dfcache.log.1 is the youngest old one."},                          \
+		{"console", 0, OPT_FLAG, .env = "CONSOLE", .key = "console", .alias = "verbose",    \
+			.help = "Also print the log to standard error."},                           \
 		CONFIG
 #define JSON                                                                                       \
 	{                                                                                          \

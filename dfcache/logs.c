@@ -76,7 +76,7 @@ static int open_file(const char *dir, uint64_t max_files)
 	return r < 0 ? r : log_open(LOG_SINK_FILE, "dfcache", path);
 }
 
-void logs_open(const char *dir, uint64_t max_files, int level, bool console)
+int logs_open(const char *dir, uint64_t max_files, int level, bool console)
 {
 	int r = 0;
 
@@ -89,8 +89,5 @@ void logs_open(const char *dir, uint64_t max_files, int level, bool console)
 		log_also_stderr(false);
 		log_open(console ? LOG_SINK_STDERR : LOG_SINK_NONE, "dfcache", NULL);
 	}
-	if (r < 0)
-		fprintf(stderr,
-			"dfcache: warning: no log file in %s: %s; --log-dir names another place\n",
-			dir, strerror(-r));
+	return r;
 }

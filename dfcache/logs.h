@@ -15,7 +15,7 @@
  * time does it (a lock on the directory). 0 or -errno. */
 int logs_rotate(int dirfd, uint64_t max_files, time_t now);
 /* logs_open - make the directory if missing, rotate, send the log there, and with @console to
- * standard error as well. A directory that cannot be used is a warning on standard error. */
-void logs_open(const char *dir, uint64_t max_files, int level, bool console);
+ * standard error as well. 0, or -errno: the directory cannot be used, and there is no file. */
+int logs_open(const char *dir, uint64_t max_files, int level, bool console);
 
 #endif

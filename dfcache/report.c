@@ -90,13 +90,23 @@ const char *exit_status_name(enum exit_status s)
 	return (size_t)s < ARRAY_SIZE(names) ? names[s] : "interrupted";
 }
 
+/* plain - what names of files and answers of daemons do to a terminal is not theirs to decide */
+static void plain(struct buf *b)
+{
+	for (size_t i = 0; i < b->len; i++)
+		if (b->data[i] < ' ' || b->data[i] == 0x7f)
+			b->data[i] = '?';
+}
+
 int report(const struct cli *c, const char *what, const struct failure *f)
 {
 	const char *message = f->message ? f->message : "out of memory";
 	_cleanup_buf_ struct buf b = {0};
 
 	/* one write: what others print at the same moment stays apart */
-	buf_addf(&b, "dfcache: %s failed: %s\n", what, message);
+	buf_addf(&b, "dfcache: %s failed: %s", what, message);
+	plain(&b);
+	buf_addc(&b, '\n');
 	if (f->hint)
 		buf_addf(&b, "  %s\n", f->hint);
 	if (buf_ok(&b))
@@ -127,6 +137,7 @@ void report_warning(const char *fmt, ...)
 	va_start(ap, fmt);
 	buf_vaddf(&b, fmt, ap);
 	va_end(ap);
+	plain(&b);
 	fprintf(stderr, "dfcache: warning: %s\n", buf_str(&b));
 	log_warning("%s", buf_str(&b));
 }

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -388,6 +389,21 @@ static int import_manifest(struct import_tree *it, struct import_job *job)
 	return (int)it->t.s->failure.status;
 }
 
+/* say_what_is_there - an import that failed leaves what it had done */
+static void say_what_is_there(struct failure *f, uint64_t n_files)
+{
+	char *hint;
+
+	if (!n_files ||
+		asprintf(&hint,
+			"%s%s%" PRIu64 " files are imported and stay until their ttl is over; "
+			"another attempt finds them there",
+			f->hint ? f->hint : "", f->hint ? "; " : "", n_files) < 0)
+		return;
+	free(f->hint);
+	f->hint = hint;
+}
+
 int tree_import(struct session *s, char *const *paths, unsigned n_paths, struct import_job *like,
 	struct progress *p, struct tree_result *result)
 {
@@ -410,6 +426,8 @@ int tree_import(struct session *s, char *const *paths, unsigned n_paths, struct 
 	}
 	if (r == 0)
 		r = import_manifest(it, like);
+	if (r != 0)
+		say_what_is_there(&s->failure, result->n_files);
 	like->timeout_ns = timeout;
 	for (size_t i = 0; i < it->n_sources; i++)
 		free(it->sources[i]);

@@ -46,7 +46,8 @@
  * reader that stands still holds. */
 #define CHUNK_BYTES (512u << 10)
 #define SECOND      UINT64_C(1000000000)
-#define STALLED_NS  (10 * SECOND) /* while others wait for the memory that a reader's content takes */
+#define STALLED_NS                                                                                 \
+	(10 * SECOND) /* while others wait for the memory that a reader's content takes */
 
 struct exports {
 	struct exports_config c;

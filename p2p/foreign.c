@@ -7,19 +7,25 @@
 
 #include "common/cleanup.h"
 
-#define MAX_CLOSING 32 /* of one user: threads that hang */
+/* of one user */
+#define MAX_CLOSING 32 /* threads */
+#define MAX_QUEUED  1024 /* descriptors that wait for one of them */
+#define HANGS_NS    (UINT64_C(3) * 1000000000) /* on a busy machine a thread may start late */
 
 struct foreign_user {
 	struct list link;
 	uid_t uid;
-	unsigned n_running, n_closing;
+	unsigned n_running, n_closing, n_queued;
 	struct list waiting;
+	struct list closing, queued; /* oldest first */
 };
 
 struct closing {
+	struct list link;
 	struct foreign *foreign;
-	struct foreign_user *user;
+	struct foreign_user *user; /* NULL: no memory for one */
 	struct loop_op op;
+	uint64_t began_ns;
 	int fd;
 };
 
@@ -68,6 +74,8 @@ static struct foreign_user *find_user(struct foreign *f, uid_t uid)
 		return NULL;
 	u->uid = uid;
 	list_init(&u->waiting);
+	list_init(&u->closing);
+	list_init(&u->queued);
 	list_init(&u->link);
 	list_push(&f->users, &u->link);
 	return u;
@@ -130,18 +138,39 @@ static int do_close(void *arg)
 	return 0;
 }
 
+static void begin_close(struct closing *c);
+
 static void on_closed(struct loop_op *op, int res)
 {
 	struct closing *c = container_of(op, struct closing, op);
+	struct foreign_user *u = c->user;
+	struct list *next;
 
 	if (res < 0) /* no thread for it */
 		close(c->fd);
 	c->foreign->n_active--;
-	if (c->user) {
-		c->user->n_closing--;
-		user_settle(c->user);
+	if (u) {
+		list_del(&c->link);
+		u->n_closing--;
+		next = list_pop(&u->queued);
+		if (next) {
+			u->n_queued--;
+			begin_close(list_entry(next, struct closing, link));
+		} else {
+			user_settle(u);
+		}
 	}
 	free(c);
+}
+
+static void begin_close(struct closing *c)
+{
+	c->began_ns = loop_now(c->foreign->loop);
+	if (c->user) {
+		c->user->n_closing++;
+		list_push(&c->user->closing, &c->link);
+	}
+	loop_work_apart(c->foreign->loop, &c->op, do_close, c);
 }
 
 int foreign_close(struct foreign *f, uid_t uid, int fd)
@@ -153,14 +182,16 @@ int foreign_close(struct foreign *f, uid_t uid, int fd)
 	c = malloc(sizeof(*c));
 	if (!c)
 		return fd_close(fd);
-	c->foreign = f;
-	c->fd = fd;
-	c->user = find_user(f, uid);
-	if (c->user)
-		c->user->n_closing++;
+	*c = (struct closing){.foreign = f, .user = find_user(f, uid), .fd = fd};
+	list_init(&c->link);
 	loop_op_init(&c->op, on_closed);
 	f->n_active++;
-	loop_work_apart(f->loop, &c->op, do_close, c);
+	if (c->user && c->user->n_closing >= MAX_CLOSING) {
+		c->user->n_queued++;
+		list_push(&c->user->queued, &c->link);
+	} else {
+		begin_close(c);
+	}
 	return -1;
 }
 
@@ -169,8 +200,13 @@ bool foreign_is_welcome(const struct foreign *f, uid_t uid)
 	list_for_each (it, &f->users) {
 		const struct foreign_user *u = list_entry(it, struct foreign_user, link);
 
-		if (u->uid == uid)
-			return u->n_closing < MAX_CLOSING;
+		if (u->uid != uid)
+			continue;
+		return u->n_closing < MAX_CLOSING ||
+		       (u->n_queued < MAX_QUEUED &&
+			       loop_now(f->loop) <
+				       list_entry(u->closing.next, struct closing, link)->began_ns +
+					       HANGS_NS);
 	}
 	return true;
 }

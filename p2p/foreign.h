@@ -46,9 +46,10 @@ static inline bool foreign_op_is_active(const struct foreign_op *op)
 }
 void foreign_work(
 	struct foreign *f, struct foreign_op *op, uid_t uid, loop_work_fn work, void *arg);
-/* foreign_close - on a thread of its own; returns -1. Never fails: without memory it is closed here. */
+/* foreign_close - on a thread of its own, of which one user has 32; returns -1. Never fails: without
+ * memory it is closed here. */
 int foreign_close(struct foreign *f, uid_t uid, int fd);
-/* foreign_is_welcome - false while too many descriptors of this user hang in their close: take no more */
+/* foreign_is_welcome - false while all threads of this user hang in a close: take no more descriptors */
 #define FOREIGN_UNWELCOME                                                                          \
 	"too many files that you passed earlier do not answer: is their file system hung?"
 bool foreign_is_welcome(const struct foreign *f, uid_t uid);

@@ -7,28 +7,14 @@
 
 bats_require_minimum_version 1.5.0
 
-setup_file()
-{
-	export WHY_NOT=
-	. "$TOP/tests/lib/nodes.bash"
-	"$BUILD/tests/tools/killat" 0 true 2>/dev/null || [ $? -eq 3 ] || { WHY_NOT="processes cannot be traced here"; return 0; }
-	nodes_begin "$BATS_FILE_TMPDIR/nodes"
-	nodes_start 1 || { nodes_show; return 1; }
-	printf '[dfcache]\nlog_dir =\n' >"$BATS_FILE_TMPDIR/dfcache.conf"
-}
+load ../lib/dfcache
 
-teardown_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_end
-}
+setup_file() { dfcache_file_traced 1; }
+teardown_file() { dfcache_file_end; }
 
 setup()
 {
-	[ -z "$WHY_NOT" ] || skip "$WHY_NOT" # bats 1.8 cannot skip in setup_file
-	. "$TOP/tests/lib/nodes.bash"
-	export DFCACHE_CONFIG=$BATS_FILE_TMPDIR/dfcache.conf
-	cd "$BATS_TEST_TMPDIR"
+	dfcache_test
 	head -c 300000 /dev/urandom >new
 	head -c 1000 /dev/urandom >old
 }

@@ -5,25 +5,14 @@
 
 bats_require_minimum_version 1.5.0
 
-setup_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_begin "$BATS_FILE_TMPDIR/nodes"
-	nodes_start 1 || { nodes_show; return 1; }
-	printf '[dfcache]\nlog_dir = %s\n' "$BATS_FILE_TMPDIR/log" >"$BATS_FILE_TMPDIR/dfcache.conf"
-}
+load ../lib/dfcache
 
-teardown_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_end
-}
+setup_file() { dfcache_file 1; }
+teardown_file() { dfcache_file_end; }
 
 setup()
 {
-	. "$TOP/tests/lib/nodes.bash"
-	export DFCACHE_CONFIG=$BATS_FILE_TMPDIR/dfcache.conf
-	cd "$BATS_TEST_TMPDIR"
+	dfcache_test
 	head -c 100000 /dev/urandom >a
 	umask 022
 }
@@ -137,9 +126,16 @@ setup()
 	run -3 on 1 export 'no/id' -O out
 }
 
+# Both ways to the id that there are: the last line on a terminal, where alone the documented tool shows
+# it, and standard output.
 @test "a script written for the documented tool runs unchanged" {
+	command -v script >/dev/null || skip "script(1) is not installed"
 	cat >script.sh <<-'END'
 		set -e
+		script -qec 'dfcache import ./a --persistent-replica-count 1 --ttl 1h' terminal.log >/dev/null
+		ID=$(tr -d '\r' <terminal.log | grep -v '^Script ' | grep . | tail -n1 | awk '{ print $NF }')
+		dfcache export "$ID" -O from-terminal --timeout 2h
+		cmp a from-terminal
 		ID=$(dfcache import ./a --persistent-replica-count 1 --ttl 1h --timeout 30m --application app --tag tag --console 2>/dev/null | tail -n1)
 		dfcache stat "$ID" --log-level info | awk 'NR == 2 { print $2 }'
 		dfcache export "$ID" -O /dev/shm/script.$$ --timeout 2h --application app --tag tag
@@ -153,5 +149,5 @@ setup()
 	DFCACHE_EXPORT_DFDAEMON_ENDPOINT=$DFCACHE_IMPORT_DFDAEMON_ENDPOINT
 	DFCACHE_STAT_DFDAEMON_ENDPOINT=$DFCACHE_IMPORT_DFDAEMON_ENDPOINT
 	run -0 bash script.sh
-	[ "${lines[0]}" = Succeeded ]
+	grep -qx Succeeded <<<"$output"
 }

@@ -5,25 +5,14 @@
 
 bats_require_minimum_version 1.5.0
 
-setup_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_begin "$BATS_FILE_TMPDIR/nodes"
-	nodes_start 1 || { nodes_show; return 1; }
-	printf '[dfcache]\nlog_dir = %s\n' "$BATS_FILE_TMPDIR/log" >"$BATS_FILE_TMPDIR/dfcache.conf"
-}
+load ../lib/dfcache
 
-teardown_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_end
-}
+setup_file() { dfcache_file 1; }
+teardown_file() { dfcache_file_end; }
 
 setup()
 {
-	. "$TOP/tests/lib/nodes.bash"
-	export DFCACHE_CONFIG=$BATS_FILE_TMPDIR/dfcache.conf
-	cd "$BATS_TEST_TMPDIR"
+	dfcache_test
 	head -c 100000 /dev/urandom >a
 }
 
@@ -114,7 +103,8 @@ assert json.loads(sys.argv[1])["error"] == "not_found"' "$output"
 	ln "$(node_socket 1)" "$socket"
 	chmod 666 "$socket"
 	user() { setpriv --reuid 12345 --regid 12345 "$@"; }
-	run -0 user --clear-groups "$dir/dfcache" import "$dir/mine" -e "$socket" --log-dir= --config /dev/null
+	run -0 --separate-stderr user --clear-groups "$dir/dfcache" import "$dir/mine" -e "$socket" --config /dev/null
+	[ -z "$stderr" ] # also about the log that it cannot have
 	run -8 --separate-stderr user --clear-groups "$dir/dfcache" import "$dir/secret" -e "$socket" --log-dir= --config /dev/null
 	[[ $stderr == *"cannot read $dir/secret: Permission denied"* ]]
 	run -8 user --clear-groups "$dir/dfcache" import "$dir/team" -e "$socket" --log-dir= --config /dev/null

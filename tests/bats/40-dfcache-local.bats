@@ -5,25 +5,14 @@
 
 bats_require_minimum_version 1.5.0
 
-setup_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_begin "$BATS_FILE_TMPDIR/nodes"
-	nodes_start 3 || { nodes_show; return 1; }
-	printf '[dfcache]\nlog_dir =\n' >"$BATS_FILE_TMPDIR/dfcache.conf"
-}
+load ../lib/dfcache
 
-teardown_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_end
-}
+setup_file() { dfcache_file 3; }
+teardown_file() { dfcache_file_end; }
 
 setup()
 {
-	. "$TOP/tests/lib/nodes.bash"
-	export DFCACHE_CONFIG=$BATS_FILE_TMPDIR/dfcache.conf
-	cd "$BATS_TEST_TMPDIR"
+	dfcache_test
 	head -c 9000000 /dev/urandom >a
 }
 

@@ -49,7 +49,12 @@ dfcache.log.2" ]
 }
 
 @test "the level decides" {
-	run -7 dfcache import "$BATS_TEST_FILENAME" -e "$nowhere" --log-dir "$logs" -l error
+	local level
+	for level in error 1 ERROR trace 5 warn info debug; do
+		rm -rf "$logs"
+		run -7 dfcache stat 1 -e "$nowhere" --log-dir "$logs" -l "$level"
+		grep -q 'error dfcache\[[0-9]*\]: stat of 1 failed' "$logs/dfcache.log"
+	done
 	run -2 dfcache stat 1 -l loud
 	[[ $output == *"a level is one of"* ]]
 }
@@ -63,6 +68,9 @@ dfcache.log.2" ]
 	cp "$d/dfcache" "$BATS_TEST_TMPDIR/dfcache"
 	run -7 --separate-stderr setpriv --reuid 12345 --regid 12345 --clear-groups \
 		"$BATS_TEST_TMPDIR/dfcache" stat 1 -e "$nowhere" --log-dir "$logs"
-	[[ $stderr == *"warning: no log file in $logs: Permission denied"* ]]
-	[[ $stderr == *"cannot connect"* ]]
+	[[ $stderr == *"warning: no log file in $logs: Permission denied"*"cannot connect"* ]]
+	# nobody named a directory: then it is told after a failure (and 40-dfcache-import: at no other time)
+	run -7 --separate-stderr setpriv --reuid 12345 --regid 12345 --clear-groups \
+		"$BATS_TEST_TMPDIR/dfcache" stat 1 -e "$nowhere" --config /dev/null
+	[[ $stderr == *"cannot connect"*"warning: no log file in /var/log/dragonfly/dfcache: "* ]]
 }

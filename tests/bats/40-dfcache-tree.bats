@@ -5,26 +5,11 @@
 
 bats_require_minimum_version 1.5.0
 
-setup_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_begin "$BATS_FILE_TMPDIR/nodes"
-	nodes_start 1 || { nodes_show; return 1; }
-	printf '[dfcache]\nlog_dir = %s\n' "$BATS_FILE_TMPDIR/log" >"$BATS_FILE_TMPDIR/dfcache.conf"
-}
+load ../lib/dfcache
 
-teardown_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_end
-}
-
-setup()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	export DFCACHE_CONFIG=$BATS_FILE_TMPDIR/dfcache.conf
-	cd "$BATS_TEST_TMPDIR"
-}
+setup_file() { dfcache_file 1; }
+teardown_file() { dfcache_file_end; }
+setup() { dfcache_test; }
 
 @test "a thousand files, directories and links travel in one command each" {
 	local i where=(x y/z .)
@@ -99,4 +84,49 @@ u" ]
 	[[ $stderr == *"one: "* ]]
 	[ ! -e u ]
 	[ "$(find . -name '.u.*')" = "" ]
+}
+
+@test "an import that fails half way says at which file, and goes on from there" {
+	local i
+	[ "$(id -u)" -ne 0 ] || command -v setpriv >/dev/null || skip "needs setpriv"
+	mkdir -p t/a t/z
+	for i in $(seq 30); do echo "$BATS_TEST_NAME $i" >"t/a/$i"; done
+	ln -s ../gone t/z/link
+	: >$'t/z/new\nline'
+	chmod 000 $'t/z/new\nline'
+	as=()
+	[ "$(id -u)" -ne 0 ] || read -ra as <<<"setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-all"
+	run -8 --separate-stderr "${as[@]}" dfcache import -e "$(node_socket 1)" -r t --tag half
+	[ -z "$output" ]
+	# one line each for what and what to do: names are shown without their control characters
+	[ "${#stderr_lines[@]}" -eq 2 ]
+	[[ ${stderr_lines[0]} == "dfcache: import of t failed: cannot read t/z/new?line: Permission denied" ]]
+	[[ ${stderr_lines[1]} =~ ^\ \ ([0-9]+)\ files\ are\ imported\ and\ stay\ until\ their\ ttl ]]
+	# but for those that were on their way then, which may be there or not
+	[ "${BASH_REMATCH[1]}" -ge 22 ]
+	[ "$(on 1 ls --tag half | sed 1d | wc -l)" -ge "${BASH_REMATCH[1]}" ]
+	chmod 644 $'t/z/new\nline'
+	id=$(on 1 import -r t --tag half)
+	on 1 export -r "$id" -O u
+	diff -r --no-dereference t u
+}
+
+@test "an export that fails half way leaves no tree, or the old one, and says at which file" {
+	local i
+	mkdir -p t/a t/ro
+	for i in $(seq 30); do echo "$BATS_TEST_NAME $i" >"t/a/$i"; done
+	head -c 5000 /dev/urandom >t/ro/last
+	chmod 555 t/ro
+	id=$(on 1 import -r t --tag half-export)
+	last=$(on 1 import t/ro/last --tag half-export)
+	on 1 rm "$last"
+	run -4 --separate-stderr on 1 export -r "$id" -O u
+	[ -z "$output" ]
+	[[ ${stderr_lines[0]} == *"export of $id failed: ro/last: "* ]]
+	mkdir u
+	echo old >u/old
+	run -4 on 1 export -r "$id" -O u --overwrite
+	[ "$(cat u/old)" = old ]
+	[ "$(find . -maxdepth 1 -name '.u.*')" = "" ]
+	chmod 755 t/ro
 }

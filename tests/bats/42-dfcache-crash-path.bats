@@ -7,13 +7,11 @@
 
 bats_require_minimum_version 1.5.0
 
+load ../lib/dfcache
+
 setup_file()
 {
-	export WHY_NOT=
-	. "$TOP/tests/lib/nodes.bash"
-	[ -n "${PYTHON:-}" ] || { WHY_NOT="the published Python schemas are not there: ${PYTHON_REASON:-}"; return 0; }
-	"$BUILD/tests/tools/killat" 0 true 2>/dev/null || [ $? -eq 3 ] || { WHY_NOT="processes cannot be traced here"; return 0; }
-	nodes_begin "$BATS_FILE_TMPDIR/nodes"
+	[ -n "${PYTHON:-}" ] || { export WHY_NOT="the published Python schemas are not there: ${PYTHON_REASON:-}"; return 0; }
 	# the number of the call is read at each start
 	export N_FILE=$BATS_FILE_TMPDIR/n
 	echo 0 >"$N_FILE"
@@ -22,22 +20,14 @@ setup_file()
 		exec '$BUILD/tests/tools/killat' "\$(cat '$N_FILE')" '$BUILD/bin/dfdaemon-broker' "\$@" 2>/dev/null
 	EOF
 	chmod +x "$BATS_FILE_TMPDIR/broker"
-	nodes_start 1 local.broker_program="$BATS_FILE_TMPDIR/broker" || { nodes_show; return 1; }
-	printf '[dfcache]\nlog_dir =\n' >"$BATS_FILE_TMPDIR/dfcache.conf"
+	dfcache_file_traced 1 local.broker_program="$BATS_FILE_TMPDIR/broker"
 }
 
-teardown_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_end
-}
+teardown_file() { dfcache_file_end; }
 
 setup()
 {
-	[ -z "$WHY_NOT" ] || skip "$WHY_NOT" # bats 1.8 cannot skip in setup_file
-	. "$TOP/tests/lib/nodes.bash"
-	export DFCACHE_CONFIG=$BATS_FILE_TMPDIR/dfcache.conf
-	cd "$BATS_TEST_TMPDIR"
+	dfcache_test
 	head -c 300000 /dev/urandom >new
 	head -c 1000 /dev/urandom >old
 	id=$(on 1 import new)

@@ -5,25 +5,14 @@
 
 bats_require_minimum_version 1.5.0
 
-setup_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_begin "$BATS_FILE_TMPDIR/nodes"
-	nodes_start 1 || { nodes_show; return 1; }
-	printf '[dfcache]\nlog_dir =\n' >"$BATS_FILE_TMPDIR/dfcache.conf"
-}
+load ../lib/dfcache
 
-teardown_file()
-{
-	. "$TOP/tests/lib/nodes.bash"
-	nodes_end
-}
+setup_file() { dfcache_file 1; }
+teardown_file() { dfcache_file_end; }
 
 setup()
 {
-	. "$TOP/tests/lib/nodes.bash"
-	export DFCACHE_CONFIG=$BATS_FILE_TMPDIR/dfcache.conf
-	cd "$BATS_TEST_TMPDIR"
+	dfcache_test
 	head -c 100000 /dev/urandom >file
 }
 
@@ -82,7 +71,7 @@ ends_with() # STATUS WORD COMMAND...
 }
 
 @test "5: no space in the store, with the numbers" {
-	NODES_PEERS="1 2" NODES_PORT=4000 NODES_PIECE_PORT=4005
+	export NODES_PEERS="1 2" NODES_PORT=4000 NODES_PIECE_PORT=4005
 	node_write_config 2
 	# as if nearly all of the disk had to stay free
 	sed -i 's/^brun .*/brun 99%/; s/^bcull .*/bcull 98%/; s/^bstop .*/bstop 97%/' "$(node_dir 2)/cachefilesd.conf"

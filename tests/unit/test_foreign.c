@@ -5,6 +5,8 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -134,12 +136,71 @@ static void descriptors_are_closed(void **state)
 	loop_free(l);
 }
 
+/* a TCP socket whose close waits for a reader that does not come */
+static int hanging(int listener, int *other)
+{
+	struct linger linger = {.l_onoff = 1, .l_linger = 5};
+	struct sockaddr_in a;
+	socklen_t len = sizeof(a);
+	char block[65536] = {0};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&a, &len), 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&a, len), 0);
+	*other = accept(listener, NULL, NULL);
+	while (send(fd, block, sizeof(block), MSG_DONTWAIT) > 0)
+		;
+	assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+	return fd;
+}
+
+static void many_closes_are_welcome_until_they_hang(void **state)
+{
+	struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), others[32];
+	struct loop *l;
+	struct foreign *f;
+	int p[2];
+	char c;
+
+	assert_int_equal(bind(listener, (struct sockaddr *)&a, sizeof(a)), 0);
+	assert_int_equal(listen(listener, 40), 0);
+	assert_int_equal(loop_new(&l, &loop_backend_epoll, WORKERS), 0);
+	assert_int_equal(foreign_new(&f, l, WORKERS), 0);
+	assert_int_equal(pipe(p), 0);
+	for (int i = 0; i < 200; i++) {
+		assert_true(foreign_is_welcome(f, 12345));
+		foreign_close(f, 12345, dup(p[1]));
+	}
+	close(p[1]);
+	while (!foreign_is_idle(f))
+		loop_step(l, 100000000);
+	assert_int_equal(read(p[0], &c, 1), 0);
+	for (int i = 0; i < 32; i++)
+		foreign_close(f, 12345, hanging(listener, &others[i]));
+	assert_true(foreign_is_welcome(f, 12345));
+	for (int i = 0; i < 200 && foreign_is_welcome(f, 12345); i++)
+		loop_step(l, 100000000);
+	assert_false(foreign_is_welcome(f, 12345));
+	assert_true(foreign_is_welcome(f, 12346));
+	for (int i = 0; i < 32; i++)
+		close(others[i]);
+	while (!foreign_is_idle(f))
+		loop_step(l, 100000000);
+	assert_true(foreign_is_welcome(f, 12345));
+	close(p[0]);
+	close(listener);
+	foreign_free(f);
+	loop_free(l);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(one_user_gets_half_of_the_pool),
 		cmocka_unit_test(root_is_not_limited),
 		cmocka_unit_test(descriptors_are_closed),
+		cmocka_unit_test(many_closes_are_welcome_until_they_hang),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
