@@ -481,7 +481,7 @@ static void gather(struct door *d, struct control_facts *f)
 static void on_damaged(struct door *d, struct server_ask *ask, const char *id)
 {
 	enum store_status st = d->depot && proto_id_ok(id, strlen(id))
-				       ? depot_remove(d->depot, id, "scrub found it damaged")
+				       ? depot_remove(d->depot, id, NULL, "scrub found it damaged")
 				       : STORE_NOT_FOUND;
 
 	if (!st)

@@ -21,7 +21,7 @@
 
 #define SECOND       1000000000ull
 #define CLOCK_PERIOD (60 * SECOND)
-#define EXPIRE_BATCH 500 /* renames in one go: the lock is held */
+#define EXPIRE_BATCH 500 /* renames in one go */
 #define INODES_EACH  3 /* directory, data, record */
 #define PARTIALS     (1ull << 63) /* list cursors: the second part of the list */
 #define SLOT_NONE    UINT32_MAX
@@ -56,8 +56,8 @@ uint64_t depot_wall_ns(struct depot *t)
 
 static bool is_cullable(const struct task *k)
 {
-	return !k->is_pinned && !k->n_leases && !k->is_committing && !k->is_removed &&
-	       !k->is_failed;
+	return !k->is_pinned && !k->n_leases && !k->is_committing && !k->is_leaving &&
+	       !k->is_removed && !k->is_failed;
 }
 
 /* room was made when the task was added, so this cannot fail */
@@ -88,7 +88,7 @@ static void account(struct depot *t, struct task *k, bool in)
 {
 	uint64_t sign = in ? 1 : (uint64_t)-1;
 
-	if (k->is_committing || k->is_removed)
+	if (k->is_committing || k->is_leaving || k->is_removed)
 		return;
 	t->task_bytes += sign * k->bytes;
 	t->n_tasks += (size_t)sign;
@@ -238,7 +238,13 @@ static struct task *find(const struct depot *t, const char *id)
 	struct map_node *n = map_find(&t->by_id, id, strlen(id));
 	struct task *k = n ? container_of(n, struct task, by_id) : NULL;
 
-	return k && !k->is_committing ? k : NULL;
+	return k && !k->is_committing && !k->is_leaving ? k : NULL;
+}
+
+/* a task that clients may see */
+static bool is_here(const struct task *k)
+{
+	return k && !k->is_committing && !k->is_leaving && !k->is_removed;
 }
 
 /* ---- start-up -------------------------------------------------------------------------------- */
@@ -354,6 +360,7 @@ struct depot *depot_free(struct depot *t)
 
 	if (!t)
 		return NULL;
+	depot_write_stamps(t);
 	for (uint32_t i = 0; i < t->n_slots; i++)
 		free(slot_task(t, i));
 	while ((n = list_pop(&t->partials)))
@@ -701,17 +708,31 @@ void depot_partial_gone(struct depot *t, struct partial *p)
 	free(p);
 }
 
+int depot_take_out_partial(
+	struct depot *t, struct partial *p, char mark, char name[LAYOUT_TRASH_TEXT])
+{
+	int rc;
+
+	p->info.leased = true;
+	unlock(t);
+	rc = layout_trash_partial(&t->layout, p->token, mark, name);
+	lock(t);
+	if (!rc || rc == -ENOENT) {
+		depot_partial_gone(t, p);
+		return rc;
+	}
+	p->info.leased = false;
+	p->is_failed = true;
+	return rc;
+}
+
 int depot_drop_partial(struct depot *t, struct partial *p)
 {
 	char name[LAYOUT_TRASH_TEXT];
 	int rc;
 
 	lock(t);
-	rc = layout_trash_partial(&t->layout, p->token, 'd', name);
-	if (!rc || rc == -ENOENT)
-		depot_partial_gone(t, p);
-	else
-		p->info.leased = false;
+	rc = depot_take_out_partial(t, p, 'd', name);
 	unlock(t);
 	return rc == -ENOENT ? 0 : rc;
 }
@@ -752,7 +773,7 @@ enum store_status depot_commit_begin(struct depot *t, const char *id,
 	if (n) {
 		struct task *k = container_of(n, struct task, by_id);
 
-		if (k->is_committing) {
+		if (k->is_committing || k->is_leaving) {
 			st = STORE_BUSY;
 		} else {
 			st = memcmp(k->fingerprint, fingerprint, STORE_FPRINT_SIZE) == 0
@@ -796,13 +817,69 @@ bool depot_info(struct depot *t, const char *id, struct store_info *info)
 	return k != NULL;
 }
 
-/* the time of use never goes back, whatever the clock does */
+/* The time of use never goes back, whatever the clock does. It is written later: who opens a task must
+ * not wait for the journal. */
 static void used_now(struct depot *t, struct task *k)
 {
 	uint64_t now = world_now(t).wall_ns;
 
-	if (now > k->lru.key)
-		k->lru.key = now;
+	if (now <= k->lru.key)
+		return;
+	k->lru.key = now;
+	if (k->is_stamp_due || k->is_removed)
+		return;
+	k->is_stamp_due = true;
+	if (t->n_stamps < DEPOT_STAMPS) {
+		t->stamps[t->n_stamps++] = k->slot;
+	} else {
+		t->stamp_all = true;
+		t->stamp_at = 0;
+	}
+}
+
+/* one whose time of use is due; NULL = none. Lock held. */
+static struct task *next_stamp(struct depot *t)
+{
+	for (;;) {
+		while (t->n_stamps) {
+			struct task *k = slot_task(t, t->stamps[--t->n_stamps]);
+
+			/* the slot may be another's by now */
+			if (k && k->is_stamp_due) {
+				k->is_stamp_due = false;
+				return k;
+			}
+		}
+		if (!t->stamp_all)
+			return NULL;
+		for (; t->stamp_at < t->n_slots && t->n_stamps < DEPOT_STAMPS; t->stamp_at++) {
+			struct task *k = slot_task(t, t->stamp_at);
+
+			if (k && k->is_stamp_due)
+				t->stamps[t->n_stamps++] = t->stamp_at;
+		}
+		t->stamp_all = t->stamp_at < t->n_slots;
+	}
+}
+
+void depot_write_stamps(struct depot *t)
+{
+	char id[STORE_ID_MAX + 1];
+	struct task *k;
+	uint64_t used;
+
+	for (;;) {
+		lock(t);
+		k = next_stamp(t);
+		if (k) {
+			strcpy(id, k->id);
+			used = k->lru.key;
+		}
+		unlock(t);
+		if (!k)
+			return;
+		layout_used(&t->layout, id, used);
+	}
 }
 
 struct task *depot_lease(struct depot *t, const char *id, struct store_info *info)
@@ -858,8 +935,7 @@ void depot_touch_shape(struct depot *t, uint64_t length, uint32_t piece_length)
 	for (uint32_t i = 0; i < t->n_slots; i++) {
 		struct task *k = slot_task(t, i);
 
-		if (!k || k->is_committing || k->is_removed || k->length != length ||
-			k->piece_length != piece_length)
+		if (!is_here(k) || k->length != length || k->piece_length != piece_length)
 			continue;
 		account(t, k, false);
 		used_now(t, k);
@@ -877,8 +953,7 @@ bool depot_find_shape(
 	for (uint32_t i = 0; i < t->n_slots && !found; i++) {
 		struct task *k = slot_task(t, i);
 
-		found = k && !k->is_committing && !k->is_removed && k->length == length &&
-			k->piece_length == piece_length;
+		found = is_here(k) && k->length == length && k->piece_length == piece_length;
 		if (found)
 			task_info(k, info);
 	}
@@ -898,22 +973,29 @@ void depot_set_pinned(struct depot *t, struct task *k, bool pinned)
 void depot_set_expires(struct depot *t, struct task *k, uint64_t expires_ns)
 {
 	lock(t);
-	if (k->is_removed)
+	if (k->is_removed || k->is_leaving)
 		k->expiry.key = expires_ns;
 	else
 		set_expiry(t, k, expires_ns);
 	unlock(t);
 }
 
-/* out of the index; the directory is in trash/@name. Frees the entry unless somebody reads it. */
 int depot_take_out(struct depot *t, struct task *k, char mark, char name[LAYOUT_TRASH_TEXT])
 {
-	int rc = layout_trash_task(&t->layout, k->id, mark, name);
+	int rc;
 
-	if (rc && rc != -ENOENT)
-		return rc;
 	account(t, k, false);
 	heap_remove(&t->expiry, &k->expiry);
+	k->is_leaving = true;
+	unlock(t);
+	rc = layout_trash_task(&t->layout, k->id, mark, name);
+	lock(t);
+	k->is_leaving = false;
+	if (rc && rc != -ENOENT) {
+		account(t, k, true);
+		set_expiry(t, k, k->expiry.key);
+		return rc;
+	}
 	map_remove(&t->by_id, &k->by_id);
 	k->is_removed = true;
 	if (k->n_leases)
@@ -923,15 +1005,21 @@ int depot_take_out(struct depot *t, struct task *k, char mark, char name[LAYOUT_
 	return rc;
 }
 
-static void remember(struct depot *t, const struct task *k, const char *why)
+/* as depot_take_out(), and remember why */
+static int take_out_because(struct depot *t, struct task *k, const char *why)
 {
-	struct depot_removal *r = &t->removals[t->n_removals++ % DEPOT_REMOVALS];
-
-	*r = (struct depot_removal){.at_ns = world_now(t).wall_ns,
+	struct depot_removal r = {.at_ns = world_now(t).wall_ns,
 		.used_ns = k->lru.key,
 		.bytes = k->bytes,
 		.why = why};
-	strcpy(r->id, k->id);
+	char name[LAYOUT_TRASH_TEXT];
+	int rc;
+
+	strcpy(r.id, k->id);
+	rc = depot_take_out(t, k, 'd', name);
+	if (!rc)
+		t->removals[t->n_removals++ % DEPOT_REMOVALS] = r;
+	return rc;
 }
 
 size_t depot_removals(struct depot *t, struct depot_removal *out, size_t max)
@@ -947,19 +1035,17 @@ size_t depot_removals(struct depot *t, struct depot_removal *out, size_t max)
 	return n;
 }
 
-enum store_status depot_remove(struct depot *t, const char *id, const char *why)
+enum store_status depot_remove(
+	struct depot *t, const char *id, const struct task *only, const char *why)
 {
-	char name[LAYOUT_TRASH_TEXT];
 	struct task *k;
 	int rc = -ENOENT;
 
 	lock(t);
 	k = find(t, id);
-	if (k) {
-		remember(t, k, why);
-		rc = depot_take_out(t, k, 'd', name);
+	if (k && (!only || only == k)) {
+		rc = take_out_because(t, k, why);
 		t->n_deleted += !rc;
-		t->n_removals -= !!rc; /* it is still there */
 	}
 	unlock(t);
 	if (!rc)
@@ -998,7 +1084,7 @@ size_t depot_list(struct depot *t, uint64_t *cursor, struct store_info *out, siz
 		for (; i < t->n_slots && n < max; i++) {
 			struct task *k = slot_task(t, (uint32_t)i);
 
-			if (k && !k->is_committing && !k->is_removed)
+			if (is_here(k))
 				task_info(k, &out[n++]);
 		}
 		*cursor = i < t->n_slots ? i : PARTIALS;
@@ -1031,23 +1117,27 @@ static struct task *due(struct depot *t, uint64_t now, const char **why)
 	return NULL;
 }
 
+static struct partial *due_partial(struct depot *t, uint64_t now, uint64_t mono_ns)
+{
+	list_for_each (it, &t->partials) {
+		struct partial *p = list_entry(it, struct partial, link);
+		bool is_over = p->info.expires_ns && now && p->info.expires_ns <= now;
+
+		if (!p->info.leased && !p->is_failed &&
+			(is_over || mono_ns - p->orphan_since_ns >= ORPHAN_KEEP))
+			return p;
+	}
+	return NULL;
+}
+
 static unsigned expire_partials(struct depot *t, uint64_t now, uint64_t mono_ns)
 {
 	char name[LAYOUT_TRASH_TEXT];
+	struct partial *p;
 	unsigned n = 0;
 
-	list_for_each_safe (it, &t->partials) {
-		struct partial *p = list_entry(it, struct partial, link);
-
-		bool is_over = p->info.expires_ns && now && p->info.expires_ns <= now;
-
-		if (p->info.leased || (!is_over && mono_ns - p->orphan_since_ns < ORPHAN_KEEP))
-			continue;
-		if (layout_trash_partial(&t->layout, p->token, 'd', name))
-			continue;
-		depot_partial_gone(t, p);
-		n++;
-	}
+	while ((p = due_partial(t, now, mono_ns)))
+		n += !depot_take_out_partial(t, p, 'd', name);
 	return n;
 }
 
@@ -1063,14 +1153,12 @@ unsigned depot_expire(struct depot *t, uint64_t *next_ns)
 	lock(t);
 	believed = wallclock_expiry(&t->clock, now);
 	while (n < EXPIRE_BATCH && (k = due(t, believed, &why))) {
-		char id[STORE_ID_MAX + 1], name[LAYOUT_TRASH_TEXT];
+		char id[STORE_ID_MAX + 1];
 		int rc;
 
 		strcpy(id, k->id);
-		remember(t, k, why);
-		rc = depot_take_out(t, k, 'd', name);
+		rc = take_out_because(t, k, why);
 		if (rc && rc != -ENOENT) {
-			t->n_removals--;
 			log_err("store: task cannot be removed id=%s reason=%s", id, strerror(-rc));
 			break;
 		}

@@ -2,14 +2,16 @@
 /* depot.h — the index of the piece store: what is here, who uses it, what goes next.
  *
  * One entry of about 150 bytes for each complete task and one for each partial; everything else
- * stays on disk. The door thread and the culling thread use it at the same time: every function
- * takes the lock itself and none holds it over a sync. The only file operations under the lock are
- * a rename (removal) and statfs.
+ * stays on disk. The door thread, its workers and the culling thread use it at the same time: every
+ * function takes the lock itself, and none holds it over anything that may wait for the disk: a
+ * rename waits for the journal, tens of milliseconds while much is removed. The only file operation
+ * under the lock is statfs.
  *
  * States: a partial becomes a complete task by commit. Complete tasks that are neither pinned nor
  * leased wait in `lru`, ordered by time of use; with an expiry they also wait in `expiry`. Removal
- * takes an entry out of the index and renames its directory to trash/ in one step, so new readers
- * never find it; those who read it keep their descriptors.
+ * hides the entry, renames its directory to trash/, and takes the entry out of the index: new readers
+ * do not find it from the first step on, a commit of the same id waits for the last; those who read it
+ * keep their descriptors.
  */
 #ifndef CACHEFILESD_STORE_DEPOT_H
 #define CACHEFILESD_STORE_DEPOT_H
@@ -57,8 +59,13 @@ struct task {
 	uint8_t fingerprint[STORE_FPRINT_SIZE];
 	uint32_t piece_length, uid, slot, n_leases;
 	bool is_pinned, is_committing, is_removed, is_failed;
+	bool is_leaving; /* hidden while its directory is moved to trash/ */
+	bool is_stamp_due; /* its time of use is not on the disk yet */
 	char id[];
 };
+
+/* Times of use that wait to be written; beyond this many, all tasks are looked through. */
+#define DEPOT_STAMPS 1024
 
 struct partial {
 	struct map_node by_token;
@@ -99,6 +106,10 @@ struct depot {
 	size_t n_tasks, n_pinned, n_partials;
 	struct uid_pins *uids; /* pinned bytes of each uid that has any */
 	size_t n_uids;
+
+	uint32_t stamps[DEPOT_STAMPS]; /* slots of tasks with is_stamp_due */
+	uint32_t n_stamps, stamp_at;
+	bool stamp_all; /* more are due than are in stamps: from slot stamp_at on */
 
 	struct cull_source source;
 	char offered[STORE_ID_MAX + 1]; /* candidate of source.oldest(): an id, or … */
@@ -186,6 +197,9 @@ struct task *depot_lease(struct depot *t, const char *id, struct store_info *inf
 /* depot_unlease - @used: it counts as a use up to now */
 void depot_unlease(struct depot *t, struct task *task, bool used);
 bool depot_touch(struct depot *t, const char *id);
+/* depot_write_stamps - times of use that changed, to the disk: the order of culling outlives us. Blocks
+ * as the file system does. */
+void depot_write_stamps(struct depot *t);
 /* depot_touch_shape - tasks of this shape count as used now: an import of the same content is on its
  * way and must not cull the copy that is here. */
 void depot_touch_shape(struct depot *t, uint64_t length, uint32_t piece_length);
@@ -195,14 +209,17 @@ bool depot_find_shape(
 void depot_set_pinned(struct depot *t, struct task *task, bool pinned);
 void depot_set_expires(struct depot *t, struct task *task, uint64_t expires_ns);
 /* depot_remove - out of the index and into trash/ at once, whoever reads it. @why, a constant, is for the
- * log and the record of removals.
+ * log and the record of removals. @only: not another task that has got this id meanwhile; NULL = any.
+ * Blocks as a rename does.
  * STORE_OK, NOT_FOUND, IO */
-enum store_status depot_remove(struct depot *t, const char *id, const char *why);
+enum store_status depot_remove(
+	struct depot *t, const char *id, const struct task *only, const char *why);
 /* depot_list - up to @max entries from *cursor (0 = first); *cursor is moved on, 0 = end */
 size_t depot_list(struct depot *t, uint64_t *cursor, struct store_info *out, size_t max);
 
 /* depot_expire - remove what is past its time (and past max_age, and beyond max_bytes). Returns
- * the number removed; *next_ns: wall-clock time when to call again, 0 = nothing is waiting. */
+ * the number removed; *next_ns: wall-clock time when to call again, 0 = nothing is waiting. Blocks as
+ * renames do; one call at a time. */
 unsigned depot_expire(struct depot *t, uint64_t *next_ns);
 
 #endif

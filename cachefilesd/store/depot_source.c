@@ -17,7 +17,7 @@ static struct depot *depot_of(struct cull_source *s)
 
 static uint64_t mono_ns(struct depot *t)
 {
-	return (t->world.now ? t->world.now(t->world.arg) : wallclock_read()).mono_ns;
+	return t->world.now ? t->world.now(t->world.arg).mono_ns : wallclock_mono_ns();
 }
 
 static struct partial *first_orphan(struct depot *t)
@@ -128,16 +128,11 @@ static enum cull_outcome source_remove(
 	if (p)
 		partial_label(p, label, label_cap);
 	if (o == CULL_FREED) {
-		rc = k ? depot_take_out(t, k, 'c', name)
-		       : layout_trash_partial(&t->layout, p->token, 'c', name);
+		rc = k ? depot_take_out(t, k, 'c', name) : depot_take_out_partial(t, p, 'c', name);
 		if (rc && rc != -ENOENT) {
 			o = CULL_FAILED;
 			if (k)
 				depot_set_failed(t, k, true);
-			else
-				p->is_failed = true;
-		} else if (p) {
-			depot_partial_gone(t, p);
 		}
 	}
 	t->has_offer = false;

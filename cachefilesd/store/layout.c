@@ -542,14 +542,16 @@ int layout_rewrite(struct layout *l, const char *id, struct record *r,
 	return rc;
 }
 
-void layout_used(int data, uint64_t used_ns)
+void layout_used(struct layout *l, const char *id, uint64_t used_ns)
 {
+	char path[PATH_ROOM];
 	struct timespec ts[2] = {
 		{.tv_sec = (time_t)(used_ns / SECOND), .tv_nsec = (long)(used_ns % SECOND)},
 		{.tv_nsec = UTIME_OMIT}};
 
 	/* only the order of culling after a restart suffers */
-	(void)!futimens(data, ts);
+	task_path(id, "/data", path);
+	(void)!utimensat(l->tasks, path, ts, AT_SYMLINK_NOFOLLOW);
 }
 
 /* ---- removal --------------------------------------------------------------------------------- */

@@ -70,7 +70,7 @@ int layout_open_task(struct layout *l, const char *id, int *data, int *record);
 int layout_rewrite(struct layout *l, const char *id, struct record *r,
 	void (*change)(void *arg, struct record *r), void *arg);
 /* layout_used - remember the time of use of a task across restarts (access time of its data) */
-void layout_used(int data, uint64_t used_ns);
+void layout_used(struct layout *l, const char *id, uint64_t used_ns);
 
 /* layout_trash_* - move out of the way; @name gets the entry in trash/. @mark is its first letter:
  * 'c' is deleted by the one who moved it, others by layout_empty_trash(). */

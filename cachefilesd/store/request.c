@@ -71,7 +71,8 @@ static void job_fail(struct job *j, int rc, const char *what)
 
 	snprintf(text, sizeof(text), "%s: %s", what, strerror(-rc));
 	LOG_LIMITED(LOG_ERR, "store: %s request failed reason=%s", proto_type_name(j->type), text);
-	job_say(j, STORE_IO, text);
+	/* the record of a commit needs a block too */
+	job_say(j, rc == -ENOSPC || rc == -EDQUOT ? STORE_NO_SPACE : STORE_IO, text);
 }
 
 static void job_run(struct job *j, loop_work_fn work, loop_fn done)
@@ -670,7 +671,7 @@ static int commit_work(void *arg)
 		&t->layout, &j->rec, j->lease->record, j->punch, t->set.verity, &j->bytes);
 }
 
-static void commit_retry_parked(struct server *s)
+void request_retry_parked(struct server *s)
 {
 	struct list ready;
 
@@ -719,7 +720,7 @@ static void commit_done(struct loop_op *op, int res)
 		else
 			job_fail(j, res, "cannot commit");
 	}
-	commit_retry_parked(s);
+	request_retry_parked(s);
 }
 
 /* the same content is here: ours is not needed */
@@ -757,6 +758,7 @@ static void commit_try(struct job *j)
 		break;
 	case STORE_BUSY:
 		list_push(&s->parked, &j->link);
+		server_arm(s); /* a removal of this id tells nobody when it is over */
 		break;
 	case STORE_EXISTS_SAME:
 		commit_same(j, &info);
@@ -850,7 +852,7 @@ static void drop_corrupt(struct session *c, const struct proto_request *rq, int 
 {
 	log_err("store: task does not verify and is dropped id=%s reason=%s", rq->id,
 		strerror(-rc));
-	depot_remove(c->server->depot, rq->id, "its record does not verify");
+	depot_remove(c->server->depot, rq->id, NULL, "its record does not verify");
 	server_reap(c->server);
 	session_say(c, rq->type, rq->number, STORE_CORRUPT,
 		"the record of task %s does not verify (%s); it was dropped", rq->id,
@@ -893,7 +895,7 @@ static void do_open(struct session *c, const struct proto_request *rq)
 				"too many leases of this client");
 		return;
 	}
-	layout_used(data, r.info.used_ns);
+	server_used(s);
 	l->task = k;
 	r.lease = l->number;
 	r.attrs = s->scratch.attrs;
@@ -952,15 +954,11 @@ static void do_list(struct session *c, const struct proto_request *rq)
 
 static void do_touch(struct session *c, const struct proto_request *rq)
 {
-	struct depot *t = c->server->depot;
-	_cleanup_fd_ int data = -1;
-
-	if (!depot_touch(t, rq->id)) {
+	if (!depot_touch(c->server->depot, rq->id)) {
 		no_such_task(c, rq);
 		return;
 	}
-	if (!layout_open_task(&t->layout, rq->id, &data, NULL))
-		layout_used(data, depot_wall_ns(t));
+	server_used(c->server);
 	answer(c, rq, STORE_OK);
 }
 
@@ -1053,16 +1051,22 @@ static void do_change(struct session *c, const struct proto_request *rq)
 static int delete_work(void *arg)
 {
 	struct job *j = arg;
+	struct depot *t = j->session->server->depot;
 
-	return layout_sync_task(&j->session->server->depot->layout, j->info.id);
+	j->status = depot_remove(t, j->info.id, j->task, "deleted");
+	return j->status ? 0 : layout_sync_task(&t->layout, j->info.id);
 }
 
 static void delete_done(struct loop_op *op, int res)
 {
 	struct job *j = job_of(op);
 
+	depot_unlease(j->session->server->depot, j->task, false);
 	server_reap(j->session->server);
-	if (res)
+	if (j->status)
+		job_say(j, j->status,
+			j->status == STORE_IO ? "cannot remove the task's files" : "gone already");
+	else if (res)
 		job_fail(j, res, "the task is gone, but may come back after a power loss");
 	else
 		job_say(j, STORE_OK, "");
@@ -1071,7 +1075,6 @@ static void delete_done(struct loop_op *op, int res)
 static void do_delete(struct session *c, const struct proto_request *rq)
 {
 	struct store_info info;
-	enum store_status st;
 	struct job *j;
 
 	if (!find_to_change(c, rq, &info))
@@ -1079,12 +1082,12 @@ static void do_delete(struct session *c, const struct proto_request *rq)
 	j = job_new(c, rq);
 	if (!j)
 		return;
-	st = depot_remove(c->server->depot, rq->id, "deleted");
-	strcpy(j->info.id, rq->id);
-	if (st)
-		job_say(j, st, st == STORE_IO ? "cannot remove the task's files" : "gone already");
-	else
+	/* the lease says which task was meant: its id may be another's when the worker comes to it */
+	j->task = depot_lease(c->server->depot, rq->id, &j->info);
+	if (j->task)
 		job_run(j, delete_work, delete_done);
+	else
+		job_say(j, STORE_NOT_FOUND, "gone already");
 }
 
 /* ---- for the daemon around us ---------------------------------------------------------------- */

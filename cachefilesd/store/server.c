@@ -13,6 +13,7 @@
 #define SECOND    1000000000ull
 #define TICK_BUSY (SECOND / 5) /* somebody waits for space */
 #define TICK_MAX  (10 * SECOND) /* the wall clock may step */
+#define STAMP_NS  (SECOND / 10) /* times of use are written this much later: many uses, one write */
 
 /* ---- accept ---------------------------------------------------------------------------------- */
 
@@ -105,35 +106,81 @@ void server_space_changed(struct server *s)
 	}
 }
 
-void server_tick(struct server *s)
+void server_arm(struct server *s)
 {
-	uint64_t now = loop_now(s->loop), next = now + TICK_MAX, expires = 0;
+	uint64_t now = loop_now(s->loop), next = now + TICK_MAX;
 
-	if (s->is_stopping)
+	if (loop_op_is_active(&s->timer)) {
+		loop_cancel(s->loop, &s->timer); /* its callback comes back here */
 		return;
-	if (s->depot && depot_expire(s->depot, &expires))
-		server_reap(s);
-	drop_slow(s, now);
-	time_out_waiting(s, now);
-	if (!list_empty(&s->waiting)) {
-		server_space_changed(s);
-		next = now + TICK_BUSY;
 	}
-	if (s->fd >= 0 && !loop_op_is_active(&s->accept))
-		loop_accept(s->loop, &s->accept, s->fd);
-	if (expires) {
-		uint64_t wall = depot_wall_ns(s->depot);
-		uint64_t at = now + (expires > wall ? expires - wall : 0) + SECOND / 50;
+	if (!list_empty(&s->waiting) || !list_empty(&s->parked))
+		next = now + TICK_BUSY;
+	if (s->expires_ns) {
+		uint64_t wall = depot_wall_ns(s->depot), at = s->expires_ns;
 
+		at = now + (at > wall ? at - wall : 0) + SECOND / 50;
 		next = at < next ? at : next;
 		/* what could not be removed, or is held back by a doubtful clock, is not tried in
 		 * a loop */
 		next = next < now + SECOND / 20 ? now + SECOND / 20 : next;
 	}
-	if (loop_op_is_active(&s->timer))
-		loop_cancel(s->loop, &s->timer);
+	loop_timer(s->loop, &s->timer, next);
+}
+
+static int expire_work(void *arg)
+{
+	struct server *s = arg;
+
+	return (int)depot_expire(s->depot, &s->expires_ns);
+}
+
+static void expire(struct server *s)
+{
+	if (!s->depot)
+		return;
+	if (loop_op_is_active(&s->expirer))
+		s->expire_again = true;
 	else
-		loop_timer(s->loop, &s->timer, next);
+		loop_work(s->loop, &s->expirer, expire_work, s);
+}
+
+static void on_expired(struct loop_op *op, int res)
+{
+	struct server *s = container_of(op, struct server, expirer);
+	bool again = s->expire_again;
+
+	s->expire_again = false;
+	if (s->is_stopping) {
+		server_session_gone(s);
+		return;
+	}
+	if (res > 0)
+		server_reap(s);
+	if (again)
+		expire(s);
+	else
+		server_arm(s);
+}
+
+void server_tick(struct server *s)
+{
+	uint64_t now = loop_now(s->loop);
+
+	if (s->is_stopping)
+		return;
+	drop_slow(s, now);
+	time_out_waiting(s, now);
+	if (!list_empty(&s->waiting))
+		server_space_changed(s);
+	/* an id may have become free that was being removed */
+	request_retry_parked(s);
+	if (s->fd >= 0 && !loop_op_is_active(&s->accept))
+		loop_accept(s->loop, &s->accept, s->fd);
+	expire(s);
+	/* with a store the expirer's end does it */
+	if (!s->depot)
+		server_arm(s);
 }
 
 static void on_timer(struct loop_op *op, int res)
@@ -142,8 +189,43 @@ static void on_timer(struct loop_op *op, int res)
 
 	if (s->is_stopping)
 		server_session_gone(s);
+	else if (res == -ECANCELED)
+		server_arm(s);
 	else
 		server_tick(s);
+}
+
+/* ---- times of use ---------------------------------------------------------------------------- */
+
+static int stamp_work(void *arg)
+{
+	struct server *s = arg;
+
+	depot_write_stamps(s->depot);
+	return 0;
+}
+
+static void on_stamp_timer(struct loop_op *op, int res)
+{
+	struct server *s = container_of(op, struct server, stamp_timer);
+
+	if (s->is_stopping)
+		server_session_gone(s); /* depot_free() writes them */
+	else if (loop_op_is_active(&s->stamper))
+		server_used(s); /* a slow disk */
+	else
+		loop_work(s->loop, &s->stamper, stamp_work, s);
+}
+
+static void on_stamped(struct loop_op *op, int res)
+{
+	server_session_gone(container_of(op, struct server, stamper));
+}
+
+void server_used(struct server *s)
+{
+	if (!s->is_stopping && !loop_op_is_active(&s->stamp_timer))
+		loop_timer(s->loop, &s->stamp_timer, loop_now(s->loop) + STAMP_NS);
 }
 
 /* ---- trash ----------------------------------------------------------------------------------- */
@@ -204,6 +286,9 @@ int server_new(struct server **out, struct loop *l, struct depot *depot,
 	loop_op_init(&s->accept, on_accept);
 	loop_op_init(&s->timer, on_timer);
 	loop_op_init(&s->reaper, on_reaped);
+	loop_op_init(&s->expirer, on_expired);
+	loop_op_init(&s->stamp_timer, on_stamp_timer);
+	loop_op_init(&s->stamper, on_stamped);
 	loop_op_init(&s->over, on_over);
 	server_tick(s);
 	*out = s;
@@ -212,9 +297,13 @@ int server_new(struct server **out, struct loop *l, struct depot *depot,
 
 void server_session_gone(struct server *s)
 {
-	if (s->is_stopping && !s->n_sessions && !s->n_jobs && !loop_op_is_active(&s->accept) &&
-		!loop_op_is_active(&s->timer) && !loop_op_is_active(&s->reaper) &&
-		!loop_op_is_active(&s->over))
+	const struct loop_op *const ops[] = {&s->accept, &s->timer, &s->reaper, &s->expirer,
+		&s->stamp_timer, &s->stamper, &s->over};
+	bool is_idle = true;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ops); i++)
+		is_idle &= !loop_op_is_active(ops[i]);
+	if (s->is_stopping && !s->n_sessions && !s->n_jobs && is_idle)
 		loop_post(s->loop, &s->over, 0);
 }
 
@@ -232,6 +321,7 @@ void server_stop(struct server *s, void (*done)(void *arg), void *arg)
 	s->is_stopping = true;
 	loop_cancel(s->loop, &s->accept);
 	loop_cancel(s->loop, &s->timer);
+	loop_cancel(s->loop, &s->stamp_timer);
 	list_for_each_safe (it, &s->sessions)
 		session_close(list_entry(it, struct session, link), NULL);
 	server_session_gone(s);

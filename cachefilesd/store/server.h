@@ -2,8 +2,8 @@
 /* server.h — the sessions of the store's clients: requests in, replies and descriptors out.
  *
  * Runs on the door thread's loop. What may block on the disk (create, attach, commit, changes of a
- * record, deletion) runs on the loop's worker pool and is answered when it is done; the rest is
- * answered at once, in the order of arrival.
+ * record, deletion, expiry, writing times of use) runs on the loop's worker pool and is answered when it
+ * is done; the rest is answered at once, in the order of arrival.
  * Every client is bounded: leases, requests in flight, bytes reserved; one that does not read its
  * replies for SERVER_SLOW_NS is dropped. Who is served is decided by the peer credentials.
  */

@@ -94,8 +94,10 @@ void lease_end(struct lease *l)
 {
 	struct depot *t = l->session->server->depot;
 
-	if (l->task)
+	if (l->task) {
 		depot_unlease(t, l->task, true);
+		server_used(l->session->server);
+	}
 	if (l->partial)
 		depot_unlease_partial(t, l->partial);
 	lease_forget(l);

@@ -20,8 +20,10 @@ struct server {
 	struct server_settings set;
 	struct server_hooks hooks;
 	int fd; /* listening; -1 = none */
-	struct loop_op accept, timer, reaper, over;
-	bool is_stopping, reap_again;
+	struct loop_op accept, timer, reaper, expirer, stamp_timer, stamper, over;
+	bool is_stopping, reap_again, expire_again;
+	uint64_t
+		expires_ns; /* wall clock: when the expirer has something to do; 0 = nothing known */
 	void (*stopped)(void *arg);
 	void *stopped_arg;
 	struct list sessions;
@@ -80,7 +82,7 @@ struct job {
 	struct store_info info;
 	uint64_t reserve, deadline_ns, expires_ns, bytes;
 	bool pin, has_attrs, punch;
-	int rc;
+	enum store_status status;
 	int data, read_only, record, record_ro;
 	uint32_t n_cleared;
 	uint8_t *bitmap;
@@ -116,12 +118,15 @@ void lease_forget(struct lease *l);
 /* request.c */
 void request_handle(struct session *c, const struct proto_request *rq);
 bool request_retry_create(struct job *j); /* from server.waiting; true: it must wait on */
-void request_retry_commit(struct job *j); /* from server.parked */
+void request_retry_commit(struct job *j);
+void request_retry_parked(struct server *s); /* all of server.parked */
 void request_timed_out(struct job *j);
 void request_drop(struct job *j); /* its session ended while it waited */
 
 /* server.c */
 void server_tick(struct server *s); /* expiry may have changed */
+void server_arm(struct server *s); /* when the next tick is, by what is known now */
+void server_used(struct server *s); /* a time of use changed: it is written soon */
 void server_session_gone(struct server *s);
 
 #endif

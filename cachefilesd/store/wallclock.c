@@ -74,12 +74,17 @@ static uint64_t clock_ns(clockid_t id)
 	return (uint64_t)ts.tv_sec * SECOND + (uint64_t)ts.tv_nsec;
 }
 
+uint64_t wallclock_mono_ns(void)
+{
+	return clock_ns(CLOCK_BOOTTIME);
+}
+
 struct wallclock_now wallclock_read(void)
 {
 	struct timex tx = {0};
 	int state = adjtimex(&tx);
 
 	return (struct wallclock_now){.wall_ns = clock_ns(CLOCK_REALTIME),
-		.mono_ns = clock_ns(CLOCK_BOOTTIME),
+		.mono_ns = wallclock_mono_ns(),
 		.is_synchronized = state >= 0 && state != TIME_ERROR && !(tx.status & STA_UNSYNC)};
 }

@@ -34,5 +34,6 @@ uint64_t wallclock_expiry(struct wallclock *w, struct wallclock_now now);
 bool wallclock_is_doubtful(const struct wallclock *w);
 /* wallclock_read - the clocks of this machine */
 struct wallclock_now wallclock_read(void);
+uint64_t wallclock_mono_ns(void);
 
 #endif

@@ -65,7 +65,7 @@ for ((n = first; n <= last; n += step)); do
 	"$BUILD/tests/tools/killat" "$n" cachefilesd -n -s -f "$conf" 2>"$dir/killat.log" &
 	killer=$!
 	if wait_gone_or_socket "$killer"; then
-		STORETOOL_WAIT=2 "$tool" "$sock" work "$n" 40 "$journal" >"$dir/work.log" 2>&1
+		STORETOOL_WAIT=2 "$tool" "$sock" work "$n" 200 "$journal" >"$dir/work.log" 2>&1
 		if [ $? = 1 ]; then
 			violations=$((violations + 1))
 			sed 's/^/#   /' "$dir/work.log"
@@ -75,7 +75,7 @@ for ((n = first; n <= last; n += step)); do
 		# the workload was over first
 		beyond=$((beyond + 1))
 		for child in $(pgrep -P "$killer"); do
-			kill -KILL "$child"
+			kill -KILL "$child" 2>/dev/null
 		done
 	fi
 	wait "$killer" 2>/dev/null

@@ -8,7 +8,8 @@
  *   storetool SOCKET ttl ID SECONDS    from now
  *   storetool SOCKET hold ID           a read lease until standard input ends
  *   storetool SOCKET write ID SIZE     a write lease, nothing written, until standard input ends
- *   storetool SOCKET opens ID N        median and 99th percentile of open + release, microseconds
+ *   storetool SOCKET opens ID N [PID]  median and 99th percentile of open, microseconds, and how many: N, and
+ *                                      on as long as the process PID is there
  *   storetool SOCKET commits N SIZE    microseconds from create to commit, median and 99th percentile
  *   storetool - bare DIR N SIZE        the floor for that: write, fdatasync, rename, fsync(dir)
  *   storetool - where FILE             the offset on its device of the file's first block
@@ -30,6 +31,7 @@
 #include <linux/dm-ioctl.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -600,23 +602,26 @@ static int by_value(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-static int opens(struct call *c, const char *id, unsigned n)
+static int opens(struct call *c, const char *id, unsigned at_least, pid_t pid)
 {
-	uint64_t *v = calloc(n, sizeof(*v));
+	uint64_t *v = NULL;
+	unsigned n = 0;
 
-	for (unsigned i = 0; i < n; i++) {
+	for (; n < at_least || (pid && !kill(pid, 0)); n++) {
 		uint64_t t = clock_now(CLOCK_MONOTONIC);
 		uint32_t lease;
 
+		if (n % 65536 == 0)
+			v = realloc(v, (n + 65536) * sizeof(*v));
 		if (CALL(c, store_open, id))
 			return report(c);
-		v[i] = clock_now(CLOCK_MONOTONIC) - t;
+		v[n] = clock_now(CLOCK_MONOTONIC) - t;
 		lease = c->r.lease;
 		close_fds(c);
 		CALL(c, store_release, lease);
 	}
 	qsort(v, n, sizeof(*v), by_value);
-	printf("%.1f %.1f\n", (double)v[n / 2] / 1e3, (double)v[n * 99 / 100] / 1e3);
+	printf("%.1f %.1f %u\n", (double)v[n / 2] / 1e3, (double)v[n * 99 / 100] / 1e3, n);
 	free(v);
 	return 0;
 }
@@ -780,7 +785,7 @@ static int run(int argc, char **argv)
 	if (strcmp(cmd, "get") == 0)
 		return get(c, id);
 	if (strcmp(cmd, "opens") == 0)
-		return opens(c, id, (unsigned)atoi(third));
+		return opens(c, id, (unsigned)atoi(third), argc > 5 ? atoi(argv[5]) : 0);
 	if (strcmp(cmd, "commits") == 0)
 		return commits(c, (unsigned)atoi(id), strtoull(third, NULL, 0));
 	if (strcmp(cmd, "work") == 0 && argc > 5)

@@ -278,7 +278,7 @@ static void agrees_with_the_model(void **state)
 		case 3:
 			if (rng(&m, 8))
 				break;
-			assert_int_equal(depot_remove(m.d, name_of(which), "test"),
+			assert_int_equal(depot_remove(m.d, name_of(which), NULL, "test"),
 				m.t[which].is_there ? STORE_OK : STORE_NOT_FOUND);
 			while (m.t[which].leases) {
 				depot_unlease(m.d, m.t[which].leased, true);

@@ -5,6 +5,7 @@
 #include "tests/unit/store_fixture.h"
 #include "tests/lib/oom.h"
 
+#include <sched.h>
 #include <stdatomic.h>
 #include <sys/syscall.h>
 
@@ -50,6 +51,18 @@ ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
 		n = n > 1 ? n / 2 : n;
 	}
 	return (ssize_t)syscall(SYS_pwrite64, fd, p, n, at);
+}
+
+/* a disk that takes its time: writing a time of use waits until it is told to go on */
+static atomic_bool stamps_wait, stamp_waits;
+
+int utimensat(int dir, const char *path, const struct timespec ts[2], int flags)
+{
+	while (atomic_load(&stamps_wait)) {
+		atomic_store(&stamp_waits, true);
+		sched_yield();
+	}
+	return (int)syscall(SYS_utimensat, dir, path, ts, flags);
 }
 
 /* ---- what happens meanwhile ------------------------------------------------------------------ */
@@ -159,6 +172,54 @@ static void every_call_fails_once(void **state)
 	assert_true(n_points > 60);
 }
 
+static uint64_t atime_of(struct fixture *f, const char *id)
+{
+	char path[200];
+	struct stat st;
+
+	snprintf(path, sizeof(path), "%s/pieces/tasks/%02x/%s/data", f->dir,
+		digest_crc32(0, id, strlen(id)) & 0xff, id);
+	assert_int_equal(stat(path, &st), 0);
+	return (uint64_t)st.st_atim.tv_sec * SEC + (uint64_t)st.st_atim.tv_nsec;
+}
+
+static void opens_do_not_wait_for_times_of_use(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	uint32_t lease;
+	uint64_t until;
+
+	assert_int_equal(try_put(f, "a"), STORE_OK);
+	assert_int_equal(try_put(f, "b"), STORE_OK);
+	atomic_store(&stamps_wait, true);
+	f->wall_ns += 5 * SEC;
+	CALL(f, c, store_touch, "a");
+	while (!atomic_load(&stamp_waits))
+		assert_int_equal(loop_step(f->loop, SEC / 100), 0);
+	/* others are served, and the time when it would be written again comes and goes */
+	f->wall_ns += 5 * SEC;
+	until = loop_now(f->loop) + SEC / 3;
+	while (loop_now(f->loop) < until) {
+		CALL(f, c, store_open, "b");
+		assert_int_equal(c->r.status, STORE_OK);
+		call_close(c);
+		lease = c->r.lease;
+		CALL(f, c, store_release, lease);
+	}
+	atomic_store(&stamps_wait, false);
+	while (atime_of(f, "b") != f->wall_ns)
+		assert_int_equal(loop_step(f->loop, SEC / 100), 0);
+	assert_int_equal(atime_of(f, "a"), f->wall_ns - 5 * SEC);
+	/* what was not written yet is when we stop */
+	f->wall_ns += SEC;
+	CALL(f, c, store_touch, "a");
+	fixture_stop(f);
+	assert_int_equal(atime_of(f, "a"), f->wall_ns);
+	free(c);
+	fixture_free(f);
+}
+
 static void every_allocation_fails_once(void **state)
 {
 	struct fixture *f = fixture_ready();
@@ -212,6 +273,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_call_fails_once),
+		cmocka_unit_test(opens_do_not_wait_for_times_of_use),
 		cmocka_unit_test(every_allocation_fails_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
