@@ -169,7 +169,7 @@ static int names_of(const char *path, char ***out, size_t *n)
 	return 0;
 }
 
-static int collect(struct import_tree *it, const char *path, const char *rel);
+static int collect(struct import_tree *it, const char *path, const char *rel, bool is_named);
 
 static int collect_below(struct import_tree *it, const char *path, const char *rel)
 {
@@ -183,7 +183,7 @@ static int collect_below(struct import_tree *it, const char *path, const char *r
 		_cleanup_free_ char *below = join(path, names[i]), *to = join(rel, names[i]);
 
 		if (!has_failed(&it->t) && below && to)
-			collect(it, below, to);
+			collect(it, below, to, false);
 		else
 			failure_set(&it->t.s->failure, EXIT_FAILED, NULL, "out of memory");
 		free(names[i]);
@@ -205,13 +205,14 @@ static int collect_link(struct import_tree *it, const char *path, const char *re
 	return 0;
 }
 
-/* collect - @path becomes the entry @rel, with what is below it */
-static int collect(struct import_tree *it, const char *path, const char *rel)
+/* collect - @path becomes the entry @rel, with what is below it. @is_named: by the user, who means what a
+ * link leads to, as when it is the only path; below a directory links stay what they are. */
+static int collect(struct import_tree *it, const char *path, const char *rel, bool is_named)
 {
 	struct manifest_entry *e;
 	struct stat st;
 
-	if (lstat(path, &st) < 0)
+	if ((is_named ? stat(path, &st) : lstat(path, &st)) < 0)
 		return fail_path(it, path, errno);
 	if (!manifest_path_is_safe(rel))
 		return fail_path(it, path, ENAMETOOLONG);
@@ -252,7 +253,7 @@ static int collect_all(struct import_tree *it, char *const *paths, unsigned n)
 					"import their directory instead",
 					"two of the paths have the same last component \"%s\"",
 					name);
-		collect(it, whole, name);
+		collect(it, whole, name, true);
 	}
 	return (int)it->t.s->failure.status;
 }

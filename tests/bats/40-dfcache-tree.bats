@@ -71,6 +71,15 @@ u" ]
 	on 1 export -r "$id" -O both
 	diff plain both/plain
 	diff -r other both/other
+	# a link that is named stands for what it leads to, whether alone or with others
+	ln -s plain to-file
+	ln -s other to-directory
+	[ "$(on 1 import to-file)" = "$(on 1 import plain)" ]
+	id=$(on 1 import to-file to-directory --recursive)
+	on 1 export -r "$id" -O followed
+	[ "$(find followed -type l)" = "" ]
+	diff plain followed/to-file
+	diff -r other followed/to-directory
 }
 
 @test "a file that is missing in the cluster leaves no tree" {
