@@ -137,22 +137,47 @@ print(r if not isinstance(r, bool) else str(r).lower())' "$1"
 	run -4 on 1 rm 12345
 }
 
-@test "only who imported a task, and root, may remove it" {
+@test "the unix socket: importing publishes; importer, root and the admin group may change" {
 	[ "$(id -u)" -eq 0 ] || skip "needs root to be several users"
+	[ "$(getent group adm | cut -d: -f1)" = adm ] || skip "there is no group adm here"
+	local adm dir change groups=(--clear-groups)
+	adm=$(getent group adm | cut -d: -f3)
+	export NODES_PEERS="4" NODES_PORT=4000 NODES_PIECE_PORT=4005
+	node_start 4 local.admin_group=adm
 	dir=$(mktemp -d /tmp/bats-local.XXXXXX)
-	chmod 755 "$dir"
 	cp "$(command -v dfcache)" "$dir/"
-	chmod 666 "$(node_socket 1)"
-	ln "$(node_socket 1)" "$dir/sock" || { rm -r "$dir"; skip "the socket cannot be linked to $dir"; }
-	user() { setpriv --reuid "$1" --regid "$1" --clear-groups "$dir/dfcache" "${@:2}" -e "$dir/sock" --log-dir= --config /dev/null; }
+	chmod 666 "$(node_socket 4)"
+	ln "$(node_socket 4)" "$dir/sock" || { rm -r "$dir"; node_stop 4; skip "the socket cannot be linked to $dir"; }
+	user() { setpriv --reuid "$1" --regid "$1" "${groups[@]}" "$dir/dfcache" "${@:2}" -e "$dir/sock" --log-dir= --config /dev/null; }
 	cp a "$dir/a"
+	chmod 755 "$dir"
 	chmod 644 "$dir/a"
+	mkdir -m 777 "$dir/out"
 	id=$(user 12345 import "$dir/a" --tag mine --persistent-replica-count 1)
-	run -8 --separate-stderr user 12346 rm "$id"
-	run -8 user 12346 pin "$id"
-	run -8 user 12346 ttl "$id" 2h
+	# another one reads what was published, and changes nothing
+	run -0 user 12346 export "$id" -O "$dir/out/out"
+	cmp a "$dir/out/out"
+	[ "$(stat -c %u "$dir/out/out")" -eq 12346 ]
 	run -0 user 12346 stat "$id"
+	run -0 user 12346 ls --cluster
+	for change in "rm" "rm --local" pin unpin; do
+		# shellcheck disable=SC2086 # a command and its option
+		run -8 --separate-stderr user 12346 $change "$id"
+		[[ $stderr == *"only its importer, root and the admin group may change it"* ]]
+	done
+	run -8 user 12346 ttl "$id" 2h
+	# a member of the group, by a supplementary group
+	groups=(--groups "$adm")
+	for change in pin unpin; do run -0 user 12346 "$change" "$id"; done
+	run -0 user 12346 ttl "$id" 2h
+	run -0 user 12346 rm "$id"
+	groups=(--clear-groups)
+	# the importer itself, and root
+	id=$(user 12345 import "$dir/a" --tag mine --persistent-replica-count 1)
 	run -0 user 12345 ttl "$id" 2h
-	run -0 user 12345 rm "$id"
+	for change in pin unpin rm; do run -0 user 12345 "$change" "$id"; done
+	id=$(user 12345 import "$dir/a" --tag mine --persistent-replica-count 1)
+	run -0 on 4 rm "$id"
 	rm -r "$dir"
+	node_stop 4
 }

@@ -897,6 +897,10 @@ static int raw_message(struct peer *to, const char *path, ProtobufCMessage *m, s
 
 static void strangers_may_look_but_not_change(void **state)
 {
+	static const char *const for_trusted[] = {METHOD_INVENTORY, METHOD_INVENTORY_OWNED,
+		METHOD_SCHED_ANNOUNCE_HOST, METHOD_SCHED_DELETE_HOST, METHOD_SCHED_ANNOUNCE_PEER,
+		METHOD_SCHED_DELETE_PEER, METHOD_SCHED_UPLOAD_STARTED, METHOD_SCHED_UPLOAD_FINISHED,
+		METHOD_SCHED_UPLOAD_FAILED, METHOD_SCHED_DELETE_TASK};
 	Scheduler__V2__DeletePersistentCacheTaskRequest del =
 		SCHEDULER__V2__DELETE_PERSISTENT_CACHE_TASK_REQUEST__INIT;
 	Scheduler__V2__StatPersistentCacheTaskRequest stat =
@@ -916,11 +920,9 @@ static void strangers_may_look_but_not_change(void **state)
 	assert_int_equal(raw_message(&peers[0], METHOD_SCHED_DELETE_TASK, &del.base, &r),
 		RPC_PERMISSION_DENIED);
 	assert_non_null(strstr(r.message, "not among the configured peers"));
-	assert_int_equal(raw_call(&peers[0], METHOD_INVENTORY, "", 0, &r), RPC_PERMISSION_DENIED);
-	assert_int_equal(
-		raw_call(&peers[0], METHOD_INVENTORY_OWNED, "", 0, &r), RPC_PERMISSION_DENIED);
-	assert_int_equal(
-		raw_call(&peers[0], METHOD_SCHED_ANNOUNCE_PEER, "", 0, &r), RPC_PERMISSION_DENIED);
+	for (size_t i = 0; i < ARRAY_SIZE(for_trusted); i++)
+		if (raw_call(&peers[0], for_trusted[i], "", 0, &r) != RPC_PERMISSION_DENIED)
+			fail_msg("%s: %s", for_trusted[i], r.message);
 	assert_int_equal(raw_message(&peers[0], METHOD_SCHED_STAT_TASK, &stat.base, &r), RPC_OK);
 	assert_int_equal(raw_message(&peers[0], METHOD_SCHED_LIST_HOSTS, &list.base, &r), RPC_OK);
 	assert_int_equal(stat_task(&peers[0], "81", &res), RPC_OK);
