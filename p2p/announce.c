@@ -125,6 +125,9 @@ struct report {
 	Common__V2__Memory memory;
 	Common__V2__Network network;
 	Common__V2__Disk disk;
+	Common__V2__CgroupCPU group_cpu;
+	Common__V2__CgroupMemory group_memory;
+	Common__V2__CgroupDisk group_disk;
 	Common__V2__Build build;
 	Google__Protobuf__Duration interval;
 };
@@ -154,6 +157,13 @@ static void set_cpu(struct report *r, const struct hostinfo_sample *s)
 	r->times.guest_nice = s->cpu.guest_nice;
 	r->cpu.times = &r->times;
 	r->host.cpu = &r->cpu;
+	if (!s->cgroup.has_cpu)
+		return;
+	common__v2__cgroup_cpu__init(&r->group_cpu);
+	r->group_cpu.period = s->cgroup.cpu_period_us;
+	r->group_cpu.quota = s->cgroup.cpu_quota_us;
+	r->group_cpu.used_percent = s->cgroup.cpu_percent;
+	r->cpu.cgroup = &r->group_cpu;
 }
 
 static void set_memory(struct report *r, const struct hostinfo_sample *s)
@@ -166,6 +176,14 @@ static void set_memory(struct report *r, const struct hostinfo_sample *s)
 	r->memory.used_percent = share(r->memory.used, s->mem_total);
 	r->memory.process_used_percent = share(s->process_rss, s->mem_total);
 	r->host.memory = &r->memory;
+	if (!s->cgroup.has_memory)
+		return;
+	common__v2__cgroup_memory__init(&r->group_memory);
+	r->group_memory.limit = s->cgroup.memory_limit;
+	r->group_memory.usage = s->cgroup.memory_usage;
+	r->group_memory.used_percent = share(s->cgroup.memory_usage,
+		s->cgroup.memory_limit > 0 ? (uint64_t)s->cgroup.memory_limit : s->mem_total);
+	r->memory.cgroup = &r->group_memory;
 }
 
 static void set_network(struct announce *a, struct report *r, const struct hostinfo_sample *s)
@@ -183,7 +201,7 @@ static void set_network(struct announce *a, struct report *r, const struct hosti
 	r->host.network = &r->network;
 }
 
-static void set_disk(struct announce *a, struct report *r)
+static void set_disk(struct announce *a, struct report *r, const struct hostinfo_sample *s)
 {
 	uint64_t used = a->disk_total > a->disk_free ? a->disk_total - a->disk_free : 0;
 
@@ -192,6 +210,14 @@ static void set_disk(struct announce *a, struct report *r)
 	r->disk.free = a->disk_free;
 	r->disk.used = used;
 	r->disk.used_percent = share(used, a->disk_total);
+	r->disk.read_bandwidth = s->read_bandwidth;
+	r->disk.write_bandwidth = s->write_bandwidth;
+	if (s->cgroup.has_io) {
+		common__v2__cgroup_disk__init(&r->group_disk);
+		r->group_disk.read_bandwidth = s->cgroup.read_bandwidth;
+		r->group_disk.write_bandwidth = s->cgroup.write_bandwidth;
+		r->disk.cgroup = &r->group_disk;
+	}
 	if (a->disk_total)
 		r->host.disk = &r->disk;
 }
@@ -230,7 +256,7 @@ static void report(struct announce *a)
 	set_cpu(&r, &s);
 	set_memory(&r, &s);
 	set_network(a, &r, &s);
-	set_disk(a, &r);
+	set_disk(a, &r, &s);
 	api_set_duration(&r.interval, a->interval_ns);
 	r.m.host = &r.host;
 	r.m.interval = &r.interval;

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-or-later */
-/* hostinfo.c — see hostinfo.h; proc(5) */
+/* hostinfo.c — see hostinfo.h; proc(5), cgroup-v2 of the kernel's admin guide */
 #include "p2p/hostinfo.h"
 
 #include <errno.h>
@@ -15,9 +15,24 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 
-enum { F_STAT, F_MEMINFO, F_SELF_STAT, F_SELF_STATM, F_SOCKSTAT, N_FILES };
-static const char *const paths[N_FILES] = {
-	"/proc/stat", "/proc/meminfo", "/proc/self/stat", "/proc/self/statm", "/proc/net/sockstat"};
+enum {
+	F_STAT,
+	F_MEMINFO,
+	F_SELF_STAT,
+	F_SELF_STATM,
+	F_SOCKSTAT,
+	F_SELF_IO,
+	F_CPU_MAX,
+	F_CPU_STAT,
+	F_MEM_MAX,
+	F_MEM_CURRENT,
+	F_IO_STAT,
+	N_FILES
+};
+static const char *const paths[N_FILES] = {"/proc/stat", "/proc/meminfo", "/proc/self/stat",
+	"/proc/self/statm", "/proc/net/sockstat", "/proc/self/io",
+	/* of the control group */
+	"cpu.max", "cpu.stat", "memory.max", "memory.current", "io.stat"};
 
 struct hostinfo {
 	int fds[N_FILES];
@@ -26,7 +41,8 @@ struct hostinfo {
 	struct utsname uts;
 	char os[128];
 	/* of the sample before */
-	uint64_t last_ns, last_ticks;
+	uint64_t last_ns, last_ticks, last_usage_us;
+	uint64_t last_io[2], last_group_io[2]; /* read, written */
 	double last_busy, last_all;
 };
 
@@ -91,6 +107,54 @@ bool hostinfo_parse_sockstat(const char *text, uint32_t *tcp_inuse)
 	return p && sscanf(p, "TCP: inuse %" SCNu32, tcp_inuse) == 1;
 }
 
+/* the number after @key at the beginning of a line */
+static bool number_of(const char *text, const char *key, uint64_t *out)
+{
+	const char *p = text;
+	size_t len = strlen(key);
+
+	while (p && strncmp(p, key, len)) {
+		p = strchr(p, '\n');
+		p = p ? p + 1 : NULL;
+	}
+	return p && sscanf(p + len, "%" SCNu64, out) == 1;
+}
+
+bool hostinfo_parse_io(const char *text, uint64_t *read, uint64_t *written)
+{
+	return number_of(text, "read_bytes: ", read) && number_of(text, "write_bytes: ", written);
+}
+
+bool hostinfo_parse_cpu_max(const char *text, int64_t *quota_us, uint64_t *period_us)
+{
+	if (sscanf(text, "max %" SCNu64, period_us) == 1) {
+		*quota_us = -1;
+		return true;
+	}
+	return sscanf(text, "%" SCNd64 " %" SCNu64, quota_us, period_us) == 2 && *quota_us > 0 &&
+	       *period_us > 0;
+}
+
+bool hostinfo_parse_cpu_stat(const char *text, uint64_t *usage_us)
+{
+	return number_of(text, "usage_usec ", usage_us);
+}
+
+bool hostinfo_parse_io_stat(const char *text, uint64_t *read, uint64_t *written)
+{
+	uint64_t n;
+	bool is_any = false;
+
+	*read = *written = 0;
+	for (const char *p = text; (p = strstr(p, "bytes=")); p += 6) {
+		if (p == text || sscanf(p + 6, "%" SCNu64, &n) != 1)
+			continue;
+		*(p[-1] == 'r' ? read : written) += p[-1] == 'r' || p[-1] == 'w' ? n : 0;
+		is_any = true;
+	}
+	return is_any;
+}
+
 uint32_t hostinfo_parse_cores(const char *text)
 {
 	enum { MAX = 4096 };
@@ -132,6 +196,25 @@ static void read_os(struct hostinfo *h)
 		snprintf(h->os, sizeof(h->os), "%.*s", (int)(end - p - 13), p + 13);
 }
 
+/* the group's files; without version 2, or in the root group, some or all are not there */
+static void open_cgroup(struct hostinfo *h)
+{
+	_cleanup_buf_ struct buf b = {0};
+	_cleanup_fd_ int dir = -1;
+	char path[4096];
+	const char *p;
+
+	if (fd_read_file(AT_FDCWD, "/proc/self/cgroup", 65536, &b) || !b.data)
+		return;
+	p = strstr(buf_str(&b), "0::/");
+	if (!p || snprintf(path, sizeof(path), "/sys/fs/cgroup/%.*s", (int)strcspn(p + 4, "\n"),
+			  p + 4) >= (int)sizeof(path))
+		return;
+	dir = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	for (int i = F_CPU_MAX; dir >= 0 && i < N_FILES; i++)
+		h->fds[i] = openat(dir, paths[i], O_RDONLY | O_CLOEXEC);
+}
+
 int hostinfo_new(struct hostinfo **out)
 {
 	struct hostinfo *h = calloc(1, sizeof(*h));
@@ -140,7 +223,8 @@ int hostinfo_new(struct hostinfo **out)
 	if (!h)
 		return -ENOMEM;
 	for (int i = 0; i < N_FILES; i++)
-		h->fds[i] = open(paths[i], O_RDONLY | O_CLOEXEC);
+		h->fds[i] = i < F_CPU_MAX ? open(paths[i], O_RDONLY | O_CLOEXEC) : -1;
+	open_cgroup(h);
 	h->hz = sysconf(_SC_CLK_TCK);
 	h->page = sysconf(_SC_PAGESIZE);
 	uname(&h->uts);
@@ -177,11 +261,49 @@ static double percent(double part, double whole)
 	return p < 0 ? 0 : p;
 }
 
+static uint64_t rate(uint64_t now, uint64_t before, double seconds)
+{
+	return now >= before && seconds > 0 ? (uint64_t)((double)(now - before) / seconds) : 0;
+}
+
+/* @seconds since the sample before; 0: there was none */
+static void read_cgroup(struct hostinfo *h, struct hostinfo_sample *s, double seconds)
+{
+	struct hostinfo_cgroup *g = &s->cgroup;
+	char b[8192];
+	uint64_t usage, io[2], limit;
+	double processors = s->logical_cpus;
+
+	if (hostinfo_parse_cpu_max(
+		    slurp(h, F_CPU_MAX, b, sizeof(b)), &g->cpu_quota_us, &g->cpu_period_us) &&
+		hostinfo_parse_cpu_stat(slurp(h, F_CPU_STAT, b, sizeof(b)), &usage)) {
+		g->has_cpu = true;
+		if (g->cpu_quota_us > 0)
+			processors = (double)g->cpu_quota_us / (double)g->cpu_period_us;
+		if (seconds > 0 && usage >= h->last_usage_us)
+			g->cpu_percent = percent(
+				(double)(usage - h->last_usage_us) / 1e6, seconds * processors);
+		h->last_usage_us = usage;
+	}
+	if (sscanf(slurp(h, F_MEM_CURRENT, b, sizeof(b)), "%" SCNu64, &g->memory_usage) == 1) {
+		g->has_memory = true;
+		g->memory_limit = -1;
+		if (sscanf(slurp(h, F_MEM_MAX, b, sizeof(b)), "%" SCNu64, &limit) == 1)
+			g->memory_limit = (int64_t)limit;
+	}
+	if (hostinfo_parse_io_stat(slurp(h, F_IO_STAT, b, sizeof(b)), &io[0], &io[1])) {
+		g->has_io = true;
+		g->read_bandwidth = rate(io[0], h->last_group_io[0], seconds);
+		g->write_bandwidth = rate(io[1], h->last_group_io[1], seconds);
+		memcpy(h->last_group_io, io, sizeof(io));
+	}
+}
+
 void hostinfo_read(struct hostinfo *h, uint64_t now_ns, struct hostinfo_sample *s)
 {
 	char b[8192];
-	uint64_t ticks, pages;
-	double busy, all;
+	uint64_t ticks, pages, io[2];
+	double busy, all, seconds = h->last_ns ? (double)(now_ns - h->last_ns) / 1e9 : 0;
 
 	memset(s, 0, sizeof(*s));
 	s->logical_cpus = (uint32_t)sysconf(_SC_NPROCESSORS_ONLN);
@@ -199,10 +321,15 @@ void hostinfo_read(struct hostinfo *h, uint64_t now_ns, struct hostinfo_sample *
 	if (hostinfo_parse_self_stat(slurp(h, F_SELF_STAT, b, sizeof(b)), &ticks)) {
 		if (h->last_ns)
 			s->process_cpu_percent =
-				percent((double)(ticks - h->last_ticks) / (double)h->hz,
-					(double)(now_ns - h->last_ns) / 1e9);
+				percent((double)(ticks - h->last_ticks) / (double)h->hz, seconds);
 		h->last_ticks = ticks;
 	}
+	if (hostinfo_parse_io(slurp(h, F_SELF_IO, b, sizeof(b)), &io[0], &io[1])) {
+		s->read_bandwidth = rate(io[0], h->last_io[0], seconds);
+		s->write_bandwidth = rate(io[1], h->last_io[1], seconds);
+		memcpy(h->last_io, io, sizeof(io));
+	}
+	read_cgroup(h, s, seconds);
 	h->last_ns = now_ns;
 	(void)hostinfo_parse_meminfo(
 		slurp(h, F_MEMINFO, b, sizeof(b)), &s->mem_total, &s->mem_available, &s->mem_free);

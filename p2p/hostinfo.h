@@ -13,12 +13,24 @@ struct hostinfo;
 struct hostinfo_cpu { /* seconds since boot, as /proc/stat counts them */
 	double user, nice, system, idle, iowait, irq, softirq, steal, guest, guest_nice;
 };
+struct hostinfo_cgroup { /* of the control group (version 2) that we are in; what is not there is 0 */
+	bool has_cpu, has_memory, has_io;
+	uint64_t cpu_period_us;
+	int64_t cpu_quota_us; /* -1: none */
+	double cpu_percent; /* of the quota, or of all processors */
+	int64_t memory_limit; /* bytes; -1: none */
+	uint64_t memory_usage;
+	uint64_t read_bandwidth, write_bandwidth; /* bytes per second */
+};
 struct hostinfo_sample {
 	uint32_t logical_cpus, physical_cpus;
 	double cpu_percent, process_cpu_percent; /* since the sample before; 0 the first time */
 	struct hostinfo_cpu cpu;
 	uint64_t mem_total, mem_available, mem_free, process_rss; /* bytes */
 	uint32_t tcp_connections; /* in use in this network namespace */
+	uint64_t read_bandwidth,
+		write_bandwidth; /* of this process at the disk, bytes per second */
+	struct hostinfo_cgroup cgroup;
 };
 
 int hostinfo_new(struct hostinfo **out); /* 0 or -errno */
@@ -35,6 +47,10 @@ bool hostinfo_parse_meminfo(
 	const char *text, uint64_t *total, uint64_t *available, uint64_t *free_);
 bool hostinfo_parse_self_stat(const char *text, uint64_t *ticks);
 bool hostinfo_parse_sockstat(const char *text, uint32_t *tcp_inuse);
+bool hostinfo_parse_io(const char *text, uint64_t *read, uint64_t *written); /* /proc/self/io */
+bool hostinfo_parse_cpu_max(const char *text, int64_t *quota_us, uint64_t *period_us);
+bool hostinfo_parse_cpu_stat(const char *text, uint64_t *usage_us);
+bool hostinfo_parse_io_stat(const char *text, uint64_t *read, uint64_t *written); /* all devices */
 uint32_t hostinfo_parse_cores(const char *cpuinfo); /* distinct cores; 0 = not told */
 
 #endif

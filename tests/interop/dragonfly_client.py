@@ -6,6 +6,7 @@
     dragonfly_client holds SOCKET ID             exit 0 when the copy there is complete and persistent
     dragonfly_client copies SCHEDULER ID         prints the persistent and all replicas, and the state
     dragonfly_client delete SCHEDULER ID         deletes the task
+    dragonfly_client fetch SOCKET ID             has the daemon get it, without an output
 """
 import sys
 
@@ -37,6 +38,11 @@ def main():
             task = SchedulerStub(grpc.insecure_channel(where)).StatPersistentCacheTask(
                 scheduler.StatPersistentCacheTaskRequest(host_id="test", task_id=name), timeout=timeout)
             print(task.current_persistent_replica_count, task.current_replica_count, task.state)
+        elif command == "fetch":
+            stub = DfdaemonDownloadStub(grpc.insecure_channel("unix:" + where))
+            for _ in stub.DownloadPersistentCacheTask(
+                    dfdaemon.DownloadPersistentCacheTaskRequest(task_id=name), timeout=600):
+                pass
         elif command == "delete":
             SchedulerStub(grpc.insecure_channel(where)).DeletePersistentCacheTask(
                 scheduler.DeletePersistentCacheTaskRequest(host_id="test", task_id=name), timeout=timeout)

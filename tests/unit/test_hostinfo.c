@@ -59,6 +59,32 @@ static void proc_text_is_understood(void **state)
 	assert_int_equal(hostinfo_parse_cores("no cores here\n"), 0);
 }
 
+static void text_of_the_control_group_is_understood(void **state)
+{
+	uint64_t a, b;
+	int64_t q;
+
+	assert_true(hostinfo_parse_cpu_max("150000 100000\n", &q, &a));
+	assert_true(q == 150000 && a == 100000);
+	assert_true(hostinfo_parse_cpu_max("max 100000\n", &q, &a));
+	assert_true(q == -1 && a == 100000);
+	assert_false(hostinfo_parse_cpu_max("", &q, &a));
+	assert_false(hostinfo_parse_cpu_max("0 0\n", &q, &a));
+	assert_true(hostinfo_parse_cpu_stat("usage_usec 1234\nuser_usec 1000\n", &a));
+	assert_int_equal(a, 1234);
+	assert_false(hostinfo_parse_cpu_stat("user_usec 1000\n", &a));
+	assert_true(
+		hostinfo_parse_io_stat("8:0 rbytes=100 wbytes=20 rios=3 wios=4 dbytes=9 dios=0\n"
+				       "8:16 rbytes=1 wbytes=2 rios=3 wios=4 dbytes=5 dios=6\n",
+			&a, &b));
+	assert_true(a == 101 && b == 22);
+	assert_false(hostinfo_parse_io_stat("", &a, &b));
+	assert_true(
+		hostinfo_parse_io("rchar: 9\nwchar: 9\nread_bytes: 5\nwrite_bytes: 6\n", &a, &b));
+	assert_true(a == 5 && b == 6);
+	assert_false(hostinfo_parse_io("rchar: 9\n", &a, &b));
+}
+
 static void real_figures_are_plausible(void **state)
 {
 	struct hostinfo_sample s;
@@ -234,6 +260,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(proc_text_is_understood),
+		cmocka_unit_test(text_of_the_control_group_is_understood),
 		cmocka_unit_test(real_figures_are_plausible),
 		cmocka_unit_test(the_interface_of_an_address),
 		cmocka_unit_test(the_ring_agrees_with_the_reference),
