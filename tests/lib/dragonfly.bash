@@ -13,7 +13,8 @@
 #   redis_start, redis_stop SIGNAL, scheduler_start, scheduler_stop SIGNAL
 #   ours_start I [S.KEY=V...]   a node of ours that is a member of that cluster
 #   theirs_start I [YAML]       a dfdaemon of theirs; YAML is one more block of dfdaemon.yaml;
-#                               THEIRS_DISABLE_SHARED=true, THEIRS_UPLOAD_BANDWIDTH=40MB, THEIRS_WRAP=COMMAND
+#                               THEIRS_DISABLE_SHARED=true, THEIRS_UPLOAD_BANDWIDTH=40MB, THEIRS_WRAP=COMMAND,
+#                               THEIRS_LISTEN=IP of the two servers for peers
 #   peer_stop I SIGNAL          either
 #   cli ours|theirs|old I COMMAND...    dfcache of that make at the socket of node I
 #   task_of FILE TAG            the id that an import of FILE with --tag TAG must have
@@ -153,12 +154,16 @@ theirs_start() # I [YAML]
 		server:
 		  pluginDir: $d/plugins
 		  cacheDir: $d/cache
+		  # a busy test machine is not a reason to turn requests away
+		  adaptiveRateLimit:
+		    cpuThreshold: 100
+		    memoryThreshold: 100
 		download:
 		  server:
 		    socketPath: $(node_socket "$1")
 		upload:
 		  server:
-		    ip: $ip
+		    ip: ${THEIRS_LISTEN:-$ip}
 		    port: $NODES_PORT
 		  disableShared: ${THEIRS_DISABLE_SHARED:-false}
 		  bandwidthLimit: ${THEIRS_UPLOAD_BANDWIDTH:-50GB}
@@ -170,7 +175,7 @@ theirs_start() # I [YAML]
 		  dir: $d/storage
 		  keep: true
 		  server:
-		    ip: $ip
+		    ip: ${THEIRS_LISTEN:-$ip}
 		    tcpPort: $NODES_PIECE_PORT
 		    quicPort: 4006
 		gc:
