@@ -55,6 +55,7 @@ struct sched_call {
 	size_t n_meta;
 	uint64_t deadline_ns;
 	unsigned n_attempts, n_unheard; /* attempts; those of them whose fate is not known */
+	unsigned n_strange; /* attempts at which this host was not known */
 	struct rpc_request *rpc;
 	struct loop_op op; /* the pause before a retry, or the way to fn */
 	int status; /* of the failure that op carries to fn; RPC_OK: op is a pause */
@@ -362,7 +363,7 @@ static void again(struct sched_call *c, uint64_t ns)
 static bool is_stranger(struct sched_call *c, int status)
 {
 	return !c->is_canceled && !c->s->embedded && c->kind == CALL_STARTED &&
-	       status == RPC_NOT_FOUND && c->n_attempts < REANNOUNCE_MAX &&
+	       status == RPC_NOT_FOUND && c->n_strange < REANNOUNCE_MAX &&
 	       loop_now(c->s->loop) + REANNOUNCE_MS * MS < c->deadline_ns;
 }
 
@@ -398,6 +399,7 @@ static void on_done(struct rpc_request *r, void *arg, int status, const char *me
 		return;
 	}
 	if (is_stranger(c, status)) {
+		c->n_strange++;
 		sched_reannounce(c->s);
 		again(c, REANNOUNCE_MS * MS);
 		return;
