@@ -61,10 +61,11 @@ extents() # FILE
 # EXPORT_TIMED (tests/bench/reflink.sh) the best of ten takes at most 50 ms.
 fast_and_dry() # PLACED EXPORT-ARGS...
 {
-	local before after ms best=999999 i n=1 stored
-	[ -z "${EXPORT_TIMED:-}" ] || n=10
+	local before after ms best=999999 round rounds=1 stored
+	[ -z "${EXPORT_TIMED:-}" ] || rounds=10
 	on 1 export "$id" -O first "${@:2}"
-	for ((i = 0; i < n; i++)); do
+	# not "i": run of bats sets that
+	for ((round = 0; round < rounds; round++)); do
 		rm -f second
 		before=$(written)
 		run -0 --separate-stderr on 1 export "$id" -O second --json "${@:2}"
