@@ -65,6 +65,9 @@ ok "dry run as JSON: what would go first"
 ! ctl cull --free 1000TiB >"$work/said" 2>"$work/error" && grep -q '^21 objects removed.*nothing more can go' "$work/said" &&
 	grep -q 'not enough could be removed' "$work/error"
 ok "cull --free of what cannot be: everything goes, and it says that it was not enough"
+[ "$(ctl --json cull --free 1 | jq -c '[.objects, .enough]')" = '[0,true]' ] &&
+	[ "$(ctl --json cull --free 1000TiB 2>/dev/null | jq -c '[.objects, .enough]')" = '[0,false]' ]
+ok "cull --free as JSON"
 [ "$(ctl --json evictions | jq -s 'length')" = 21 ] && [ "$(ctl --json evictions | tail -n 1 | jq -r .reason)" = asked ]
 ok "evictions as JSON"
 ctl --json doctor | jq -s -e 'map(select(.what == "device")) | length == 1' >/dev/null
