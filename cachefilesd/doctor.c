@@ -23,6 +23,7 @@
 #include "common/cleanup.h"
 #include "common/fd.h"
 #include "common/num.h"
+#include "common/selinux.h"
 
 #define PROC_CACHES "/proc/fs/fscache/caches"
 #define PROC_MAX    (1 << 20)
@@ -242,6 +243,31 @@ static void check_store(struct doctor *d)
 	}
 }
 
+/* Without the right label bind fails (EACCES), or the objects get a label that nobody may use. The
+ * cache's usual place says which it is; a cache elsewhere has to be made known. */
+static void check_label(struct doctor *d)
+{
+	static const char usual[] = "/var/cache/fscache";
+	_cleanup_free_ char *has = NULL, *wanted = NULL;
+	char reason[SELINUX_REASON];
+
+	if (!selinux_is_active() || selinux_label_for(usual, &wanted))
+		return;
+	if (selinux_get_label(d->dirfd, &has, reason))
+		say(d, DOCTOR_WARNING, "label", "%s", reason);
+	else if (selinux_same_type(has, wanted))
+		say(d, DOCTOR_OK, "label", "%s", has);
+	else if (!strcmp(d->cfg->dir, usual))
+		say(d, DOCTOR_WARNING, "label",
+			"%s is labelled %s and should be %s: restorecon -R %s", usual, has, wanted,
+			usual);
+	else
+		say(d, DOCTOR_WARNING, "label",
+			"%s is labelled %s and should be %s: semanage fcontext -a -e %s %s; restorecon "
+			"-R %s",
+			d->cfg->dir, has, wanted, usual, d->cfg->dir, d->cfg->dir);
+}
+
 /* ---- the kernel ------------------------------------------------------------------------------ */
 
 static void check_kernel_version(struct doctor *d)
@@ -348,6 +374,7 @@ enum doctor_level doctor_run(const struct config *cfg,
 	d.dirfd = fd;
 	check_reach(&d);
 	check_limits(&d);
+	check_label(&d);
 	check_kernel(&d, cfg->dir);
 	check_store(&d);
 	return d.worst;

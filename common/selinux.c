@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <selinux/label.h>
 #include <selinux/selinux.h>
 
 __attribute__((format(printf, 3, 4))) static int fail(int err, char *reason, const char *fmt, ...)
@@ -60,4 +62,42 @@ int selinux_set_label(int fd, const char *label, char *reason)
 		return 0;
 	return fail(-errno, reason, "the SELinux label %.100s could not be set: %s", label,
 		strerror(errno));
+}
+
+int selinux_label_for(const char *path, char **label)
+{
+	struct selabel_handle *h = selabel_open(SELABEL_CTX_FILE, NULL, 0);
+	char *raw = NULL;
+	int r = 0;
+
+	if (!h)
+		return -errno;
+	if (selabel_lookup(h, &raw, path, S_IFDIR) < 0)
+		r = -errno;
+	selabel_close(h);
+	if (r < 0)
+		return r;
+	*label = strdup(raw);
+	freecon(raw);
+	return *label ? 0 : -ENOMEM;
+}
+
+/* The third field; its length in *len, 0 when there is none */
+static const char *type_of(const char *label, size_t *len)
+{
+	for (int i = 0; i < 2; i++) {
+		label += strcspn(label, ":");
+		label += *label == ':';
+	}
+	*len = strcspn(label, ":");
+	return label;
+}
+
+bool selinux_same_type(const char *a, const char *b)
+{
+	size_t n, m;
+
+	a = type_of(a, &n);
+	b = type_of(b, &m);
+	return n == m && !memcmp(a, b, n);
 }

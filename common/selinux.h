@@ -22,5 +22,10 @@ int selinux_check_context(const char *context, char *reason);
  * malloc'd. 0 or -errno with @reason as above. */
 int selinux_get_label(int fd, char **label, char *reason);
 int selinux_set_label(int fd, const char *label, char *reason);
+/* selinux_label_for - what the policy's file contexts say for a directory at @path. *label is
+ * malloc'd. 0, -ENOENT (they say nothing, or are not there) or another -errno */
+int selinux_label_for(const char *path, char **label);
+/* selinux_same_type - is the third field of the two labels the same? */
+bool selinux_same_type(const char *a, const char *b);
 
 #endif

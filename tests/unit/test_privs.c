@@ -112,6 +112,11 @@ static void selinux_answers_in_sentences(void **state)
 	char reason[SELINUX_REASON] = "";
 	int r = selinux_check_context("nonsense", reason);
 
+	assert_true(selinux_same_type(
+		"system_u:object_r:cachefiles_var_t:s0", "unconfined_u:object_r:cachefiles_var_t"));
+	assert_false(selinux_same_type("a:b:cachefiles_var_t:s0", "a:b:cachefiles_va:s0"));
+	assert_true(selinux_same_type("", "unlabeled"));
+
 	assert_true(r < 0);
 	assert_int_equal(r == -EOPNOTSUPP, !selinux_is_active());
 	assert_non_null(strstr(reason, "nonsense"));

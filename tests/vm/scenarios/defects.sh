@@ -416,12 +416,13 @@ culling()
 		done
 		files=$(stat -f -c %c $top)
 		free=$(stat -f -c %d $top)
-		# about half of them have to go
-		run=$(((free + 30) * 100 / files + 1))
+		# about half of them have to go; the kernel divides first
+		run=$(((free + 30) / (files / 100) + 1))
 		conf "frun $run%" "fcull $((run - 1))%" 'fstop 1%'
 		as $which && start
 		wait_for 30 fewer_than 60
 		usleep 2500000
+		note "$free of $files inodes were free, $(stat -f -c %d $top) are; frun $run%"
 		culled() # FIRST LAST: how many of these
 		{
 			for i in $(seq "$1" "$2"); do
@@ -514,7 +515,7 @@ culling()
 	row 22 "oopses of kernels before 5.17"
 	not_here "this kernel is $(uname -r); cachefilesctl doctor names older ones"
 	row 25 "SELinux and a moved cache"
-	not_here "SELinux is not active in this boot; see the scenarios of SELinux"
+	not_here "SELinux is not active in this boot: scenarios secctx and selinux"
 	row 12 "the unit is active but there is no cache (RUN is not set)"
 	not_here "an init script of Debian's; our unit says why it does not start (tests/bats)"
 }
