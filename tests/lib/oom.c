@@ -3,6 +3,7 @@
 #include "tests/lib/oom.h"
 
 #include <errno.h>
+#include <stdatomic.h>
 #include <stddef.h>
 #include <stdlib.h>
 
@@ -11,15 +12,29 @@ static _Thread_local struct {
 	bool hit, spares_libraries;
 } oom;
 
+static bool is_everywhere;
+static atomic_uint all_left;
+static atomic_bool all_hit;
+
 void oom_start(unsigned nth)
 {
 	oom.hit = false;
-	oom.left = nth;
+	atomic_store(&all_hit, false);
+	if (is_everywhere)
+		atomic_store(&all_left, nth);
+	else
+		oom.left = nth;
 }
 
 void oom_stop(void)
 {
 	oom.left = 0;
+	atomic_store(&all_left, 0);
+}
+
+void oom_everywhere(bool on)
+{
+	is_everywhere = on;
 }
 
 void oom_spare_libraries(bool spare)
@@ -29,7 +44,7 @@ void oom_spare_libraries(bool spare)
 
 bool oom_hit(void)
 {
-	return oom.hit;
+	return oom.hit || atomic_load(&all_hit);
 }
 
 bool oom_works(void)
@@ -52,8 +67,23 @@ void *__libc_realloc(void *p, size_t n);
 
 extern const char __executable_start[], etext[]; /* the linker's */
 
+static bool fails_everywhere(void)
+{
+	unsigned left = atomic_load(&all_left);
+
+	while (left && !atomic_compare_exchange_weak(&all_left, &left, left - 1))
+		;
+	if (left != 1)
+		return false;
+	atomic_store(&all_hit, true);
+	errno = ENOMEM;
+	return true;
+}
+
 static bool fails(const void *caller)
 {
+	if (is_everywhere)
+		return fails_everywhere();
 	if (!oom.left || (oom.spares_libraries && ((const char *)caller < __executable_start ||
 							  (const char *)caller >= etext)))
 		return false;

@@ -9,7 +9,7 @@
  *	}
  *
  * The body runs with the 1st, 2nd, … allocation failing once, and ends after the run in which none
- * failed. Allocations of this thread only. A test that includes this replaces malloc() and its kin
+ * failed. Allocations of this thread only, unless oom_everywhere(). A test that includes this replaces malloc() and its kin
  * in its program; sanitizers and valgrind need them for themselves, then the body runs once.
  */
 #ifndef TESTS_LIB_OOM_H
@@ -28,6 +28,9 @@ bool oom_hit(void);
 /* oom_spare_libraries - only calls from the program itself fail, for the sake of libraries that do
  * not survive it (libnghttp2 1.52 frees twice after a failure in its header compression) */
 void oom_spare_libraries(bool spare);
+
+/* oom_everywhere - from the next oom_start() on, the allocations of all threads count */
+void oom_everywhere(bool on);
 
 #define OOM_FOR_EACH(n)                                                                            \
 	for (unsigned n = 1, n##_again = 1; n##_again && (oom_start(n), true);                     \

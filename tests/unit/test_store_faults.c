@@ -53,6 +53,8 @@ ssize_t pwrite(int fd, const void *p, size_t n, off_t at)
 	return (ssize_t)syscall(SYS_pwrite64, fd, p, n, at);
 }
 
+FAULTY(int, unlinkat, SYS_unlinkat, (int d, const char *p, int flags), d, p, flags)
+
 /* a disk that takes its time: writing a time of use waits until it is told to go on */
 static atomic_bool stamps_wait, stamp_waits;
 
@@ -73,12 +75,12 @@ static void no_finding(void *arg, const struct fsck_finding *f)
 }
 
 struct outcome {
-	enum store_status put, pin, del, put2;
+	enum store_status put, pin, del, put2, resume;
 };
 
 static enum store_status change(struct fixture *f, bool pin, const char *id)
 {
-	struct call *c = malloc(sizeof(*c));
+	static struct call call, *const c = &call; /* no allocation of ours */
 	enum store_status st;
 
 	if (pin)
@@ -86,7 +88,6 @@ static enum store_status change(struct fixture *f, bool pin, const char *id)
 	else
 		CALL(f, c, store_delete, id);
 	st = c->r.status;
-	free(c);
 	return st;
 }
 
@@ -96,7 +97,7 @@ static enum store_status try_put(struct fixture *f, const char *id)
 	struct store_create cr = {.length = 10, .reserve_bytes = 10, .piece_length = 4096};
 	struct store_piece p = {0, digest_crc32(0, "0123456789", 10)};
 	uint8_t print[STORE_FPRINT_SIZE] = {1};
-	struct call *c = malloc(sizeof(*c));
+	static struct call call, *const c = &call;
 	enum store_status st;
 	uint32_t lease;
 
@@ -114,8 +115,75 @@ static enum store_status try_put(struct fixture *f, const char *id)
 		CALL(f, c, store_commit, lease, id, print, NULL, 0);
 		st = c->r.status;
 	}
-	free(c);
 	return st;
+}
+
+/* begun, left, taken up and committed; another one begun and given up */
+static enum store_status try_resume(struct fixture *f, const char *id)
+{
+	struct store_create cr = {
+		.length = 10, .reserve_bytes = 20, .piece_length = 4096, .generation = 7};
+	struct store_piece p = {0, digest_crc32(0, "0123456789", 10)};
+	uint8_t print[STORE_FPRINT_SIZE] = {2}, token[STORE_TOKEN_SIZE];
+	static struct call call, *const c = &call;
+	enum store_status st;
+	uint32_t lease;
+
+	cr.uid = getuid();
+	cr.id = "given up";
+	CALL(f, c, store_create, &cr);
+	lease = c->r.lease;
+	if (c->r.status == STORE_OK) {
+		call_close(c);
+		CALL(f, c, store_abort, lease);
+	}
+	cr.id = id;
+	CALL(f, c, store_create, &cr);
+	st = c->r.status;
+	lease = c->r.lease;
+	if (!st) {
+		memcpy(token, c->r.token, sizeof(token));
+		assert_int_equal(syscall(SYS_pwrite64, c->r.data_fd, "0123456789", 10, 0), 10);
+		call_close(c);
+		CALL(f, c, store_pieces, lease, &p, 1);
+		st = c->r.status;
+		CALL(f, c, store_release, lease);
+	}
+	if (!st) {
+		CALL(f, c, store_attach, token);
+		st = c->r.status;
+		lease = c->r.lease;
+		call_close(c);
+	}
+	if (!st) {
+		assert_int_equal(c->r.info.n_present, 1);
+		CALL(f, c, store_commit, lease, id, print, NULL, 0);
+		st = c->r.status;
+	}
+	return st;
+}
+
+/* everything that a client can ask for; what fails, fails */
+static void converse(struct fixture *f, struct outcome *o)
+{
+	static struct call call, *const c = &call;
+	uint32_t lease;
+
+	o->put = try_put(f, "a");
+	o->pin = change(f, true, "a");
+	o->resume = try_resume(f, "r");
+	CALL(f, c, store_open, "a");
+	if (c->r.status == STORE_OK) {
+		lease = c->r.lease;
+		call_close(c);
+		CALL(f, c, store_release, lease);
+	}
+	CALL(f, c, store_set_attrs, "a", "xyz", 3);
+	CALL(f, c, store_extend, "a", f->wall_ns + 1000 * SEC);
+	CALL(f, c, store_touch, "a");
+	CALL(f, c, store_list, 0);
+	o->put2 = try_put(f, "b");
+	o->del = change(f, false, "b");
 }
 
 static void run_and_check(struct fixture *f, bool *hit)
@@ -126,10 +194,7 @@ static void run_and_check(struct fixture *f, bool *hit)
 	char reason[FSCK_REASON];
 
 	atomic_store(&calls, 0);
-	o.put = try_put(f, "a");
-	o.pin = change(f, true, "a");
-	o.put2 = try_put(f, "b");
-	o.del = change(f, false, "b");
+	converse(f, &o);
 	*hit = atomic_load(&calls) >= fail_at;
 	fail_at = 0;
 	/* the same again must work: nothing was left in the way */
@@ -147,6 +212,8 @@ static void run_and_check(struct fixture *f, bool *hit)
 	assert_true(c->r.info.pinned || o.pin || o.put);
 	CALL(f, c, store_stat, "b");
 	assert_int_equal(c->r.status, o.put2 || o.del ? STORE_OK : STORE_NOT_FOUND);
+	CALL(f, c, store_stat, "r");
+	assert_true(o.resume || c->r.status == STORE_OK);
 	free(c);
 }
 
@@ -181,6 +248,80 @@ static uint64_t atime_of(struct fixture *f, const char *id)
 		digest_crc32(0, id, strlen(id)) & 0xff, id);
 	assert_int_equal(stat(path, &st), 0);
 	return (uint64_t)st.st_atim.tv_sec * SEC + (uint64_t)st.st_atim.tv_nsec;
+}
+
+/* making the store: it says what failed, and the next start finds nothing in its way */
+static void every_call_of_a_start_fails_once(void **state)
+{
+	static const int errors[] = {EIO, ENOSPC, 0};
+
+	for (size_t e = 0; e < ARRAY_SIZE(errors); e++) {
+		bool hit = true;
+
+		for (unsigned n = 1; hit; n++) {
+			struct fixture *f = fixture_new();
+			char reason[256] = "";
+			struct depot *d;
+			int rc;
+
+			fail_with = errors[e];
+			atomic_store(&calls, 0);
+			fail_at = n;
+			rc = depot_new(&d, f->dirfd, &f->set, NULL, reason);
+			hit = atomic_load(&calls) >= n;
+			fail_at = 0;
+			if (!rc)
+				depot_free(d);
+			else
+				assert_true(reason[0] && strstr(reason, "pieces"));
+			assert_true(rc == 0 || (hit && rc == -errors[e]));
+			assert_int_equal(depot_new(&d, f->dirfd, &f->set, NULL, reason), 0);
+			depot_free(d);
+			fixture_free(f);
+		}
+	}
+}
+
+/* a cull: what could not be moved is here still, what could not be deleted is gone all the same */
+static void every_call_of_a_removal_fails_once(void **state)
+{
+	bool hit = true;
+
+	for (unsigned n = 1; hit; n++) {
+		struct fixture *f = fixture_ready();
+		struct cull_source *s = &f->depot->source;
+		uint64_t used, freed, bytes;
+		enum cull_outcome o;
+		struct store_info info;
+		char label[200];
+
+		assert_int_equal(try_put(f, "a"), STORE_OK);
+		bytes = f->depot->task_bytes;
+		s->ops->begin(s);
+		assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_READY);
+		assert_int_equal(s->ops->recheck(s), CULL_FREED);
+		fail_with = EIO;
+		atomic_store(&calls, 0);
+		fail_at = n;
+		o = s->ops->remove(s, &freed, label, sizeof(label));
+		hit = atomic_load(&calls) >= n;
+		fail_at = 0;
+		assert_int_equal(o, hit ? CULL_FAILED : CULL_FREED);
+		assert_true(hit ? freed == 0 : freed >= bytes);
+		if (depot_info(f->depot, "a", &info)) {
+			assert_true(hit);
+			assert_int_equal(f->depot->task_bytes, bytes);
+			assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_NONE);
+			s->ops->begin(s); /* the next run tries again */
+			assert_int_equal(s->ops->oldest(s, &used), CULL_OFFER_READY);
+		} else {
+			assert_int_equal(f->depot->task_bytes + f->depot->n_tasks, 0);
+			assert_int_equal(try_put(f, "a"), STORE_OK);
+		}
+		s->ops->end(s);
+		fixture_free(f);
+		assert_true(n < 20);
+	}
 }
 
 static void opens_do_not_wait_for_times_of_use(void **state)
@@ -269,12 +410,55 @@ static void every_allocation_fails_once(void **state)
 	fixture_free(f);
 }
 
+/* in the server, its workers and the client: all in this process */
+static void every_allocation_of_a_conversation_fails_once(void **state)
+{
+	struct fixture *f = fixture_ready();
+	unsigned n_points = 0;
+
+	oom_everywhere(true);
+	OOM_FOR_EACH(n)
+	{
+		static struct call call, *const c = &call;
+		struct outcome o = {0};
+
+		converse(f, &o);
+		oom_stop();
+		n_points += oom_hit();
+		/* whoever was dropped comes back */
+		do {
+			CALL(f, c, store_list, 0);
+		} while (c->r.status != STORE_OK);
+		if (!o.put || o.put == STORE_EXISTS_SAME) {
+			CALL(f, c, store_stat, "a");
+			assert_int_equal(c->r.status, STORE_OK);
+			assert_true(c->r.info.pinned || o.pin);
+		}
+		CALL(f, c, store_stat, "b");
+		assert_true(o.del || c->r.status == STORE_NOT_FOUND);
+		CALL(f, c, store_stat, "r");
+		assert_true(o.resume || c->r.status == STORE_OK);
+		assert_int_equal(f->depot->promised_bytes, 0);
+		/* the next round begins from nothing, so nothing is in the way */
+		assert_true(change(f, false, "a") <= STORE_NOT_FOUND);
+		assert_true(change(f, false, "b") <= STORE_NOT_FOUND);
+		assert_true(change(f, false, "r") <= STORE_NOT_FOUND);
+	}
+	oom_everywhere(false);
+	print_message("# %u allocations\n", n_points);
+	assert_true(n_points > 40 || !oom_works());
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(every_call_fails_once),
 		cmocka_unit_test(opens_do_not_wait_for_times_of_use),
+		cmocka_unit_test(every_call_of_a_start_fails_once),
+		cmocka_unit_test(every_call_of_a_removal_fails_once),
 		cmocka_unit_test(every_allocation_fails_once),
+		cmocka_unit_test(every_allocation_of_a_conversation_fails_once),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
