@@ -275,3 +275,49 @@ free_kib() { echo $(($(stat -f -c '%a * %S / 1024' "$D"))); }
 	[ -z "$output" ]
 	stop
 }
+
+@test "top agrees with du" {
+	[ "$(id -u)" = 0 ] || skip "needs root"
+	open_directory
+	SOCK=$OPEN/sock
+	config 'socket_group nogroup'
+	start
+	cp "$TOOL" "$OPEN/tool"
+	for i in 1 2 3; do tool put "t$i" $((i * 100000)); done
+	tool pin t1
+	for i in 1 2; do
+		setpriv --reuid 12345 --regid nogroup --clear-groups "$OPEN/tool" "$SOCK" put "u$i" 70000
+	done
+	du_of() { # NAME...: bytes of their files
+		local name
+		for name; do find "$D/pieces/tasks" -type f -path "*/$name/*" -printf '%b\n'; done |
+			awk '{s += $1} END {print s * 512}'
+	}
+	top=$(ctl --json top | jq -s -c '[.[] | select(has("tasks"))] | map([.uid, .tasks, .bytes, .pinned_bytes])')
+	echo "$top"
+	[ "$top" = "[[0,3,$(du_of t1 t2 t3),$(du_of t1)],[12345,2,$(du_of u1 u2),0]]" ]
+	# the largest first
+	run -0 ctl top
+	[ "$(grep -o '^[tu][123]' <<<"$output" | head -n 3 | tr '\n' ' ')" = "t3 t2 t1 " ]
+	stop
+}
+
+@test "a disk that others fill is reported, and why nothing helps" {
+	small_disk 64
+	config 'grace 0s' 'brun 30%' 'bcull 25%' 'bstop 20%'
+	start
+	tool put kept 8000000 pin
+	dd if=/dev/zero of="$D/other" bs=1M count=44 status=none
+	sync
+	reported() { ctl status | grep -q 'TROUBLE.*nothing-cullable.*pinned or leased tasks, or not ours'; }
+	wait_until 30 reported
+	run -1 tool put more 1000000
+	[[ "$output" == *"no space"*"available=0"* ]]
+	tool get kept
+	rm "$D/other"
+	sync
+	better() { ! ctl status | grep -q TROUBLE; }
+	wait_until 30 better
+	tool put more 1000000
+	stop
+}

@@ -13,7 +13,8 @@
  *   storetool SOCKET commits N SIZE    microseconds from create to commit, median and 99th percentile
  *   storetool - bare DIR N SIZE        the floor for that: write, fdatasync, rename, fsync(dir)
  *   storetool - where FILE             the offset on its device of the file's first block
- *   storetool - fabricate DIR N        N complete tasks of 64 pieces in a store that nobody uses
+ *   storetool - fabricate DIR N [SECOND STEP]  N complete tasks of 64 pieces in a store that nobody uses;
+ *                                      last used at SECOND + n * STEP, and a half
  *   storetool SOCKET work SEED N JOURNAL
  *   storetool SOCKET verify JOURNAL    is everything acknowledged there, and right?
  *
@@ -680,10 +681,13 @@ static int bare(const char *dir, unsigned n, size_t size)
 	return 0;
 }
 
-static int fabricate_one(int tasks, unsigned i)
+static int fabricate_one(int tasks, unsigned i, uint64_t used_ns)
 {
 	static struct record r;
 	struct store_piece p[64];
+	const struct timespec times[2] = {
+		{.tv_sec = (time_t)(used_ns / SECOND), .tv_nsec = (long)(used_ns % SECOND)},
+		{.tv_nsec = UTIME_OMIT}};
 	char path[96];
 	int fd;
 
@@ -691,7 +695,7 @@ static int fabricate_one(int tasks, unsigned i)
 				    .length = 64 * 4096,
 				    .piece_length = 4096,
 				    .n_pieces = 64,
-				    .created_ns = clock_now(CLOCK_REALTIME),
+				    .created_ns = used_ns,
 				    .uid = getuid(),
 				    .generation = i}};
 	snprintf(r.info.id, sizeof(r.info.id), "%u", 3000000000u + i);
@@ -704,7 +708,7 @@ static int fabricate_one(int tasks, unsigned i)
 	mkdirat(tasks, path, 0700);
 	strcat(path, "/data");
 	fd = openat(tasks, path, O_RDWR | O_CREAT | O_CLOEXEC, 0400);
-	if (fd < 0 || ftruncate(fd, 64 * 4096))
+	if (fd < 0 || ftruncate(fd, 64 * 4096) || futimens(fd, times))
 		return 1;
 	close(fd);
 	memcpy(strrchr(path, '/'), "/meta", 6);
@@ -715,7 +719,7 @@ static int fabricate_one(int tasks, unsigned i)
 	return 0;
 }
 
-static int fabricate(const char *dir, unsigned n)
+static int fabricate(const char *dir, unsigned n, uint64_t second, uint64_t step)
 {
 	char path[4096];
 	int tasks, rc = 0;
@@ -725,7 +729,9 @@ static int fabricate(const char *dir, unsigned n)
 	if (tasks < 0)
 		return 1;
 	for (unsigned i = 0; i < n && !rc; i++)
-		rc = fabricate_one(tasks, i);
+		rc = fabricate_one(tasks, i,
+			second ? (second + i * step) * SECOND + SECOND / 2
+			       : clock_now(CLOCK_REALTIME));
 	close(tasks);
 	return rc;
 }
@@ -835,7 +841,9 @@ int main(int argc, char **argv)
 	if (strcmp(argv[2], "where") == 0)
 		return where(argv[3]);
 	if (strcmp(argv[2], "fabricate") == 0 && argc > 4)
-		return fabricate(argv[3], (unsigned)atoi(argv[4]));
+		return fabricate(argv[3], (unsigned)atoi(argv[4]),
+			argc > 6 ? strtoull(argv[5], NULL, 0) : 0,
+			argc > 6 ? strtoull(argv[6], NULL, 0) : 0);
 	if (loop_new(&loop, &loop_backend_epoll, 0) ||
 		store_client_new(&client, loop, argv[1], on_event, NULL))
 		return 2;

@@ -41,7 +41,7 @@ struct fixture {
 	struct depot_settings set;
 	struct server_settings server_set;
 	struct depot_world world;
-	bool use_world, server_stopped;
+	bool use_world, server_stopped, clock_is_free; /* the last: no NTP */
 	/* the world of the test */
 	uint64_t wall_ns, mono_ns;
 	struct depot_space space;
@@ -56,7 +56,7 @@ static inline struct wallclock_now fixture_now(void *arg)
 	struct fixture *f = arg;
 
 	return (struct wallclock_now){
-		.wall_ns = f->wall_ns, .mono_ns = f->mono_ns, .is_synchronized = true};
+		.wall_ns = f->wall_ns, .mono_ns = f->mono_ns, .is_synchronized = !f->clock_is_free};
 }
 
 static inline int fixture_space(void *arg, int fd, struct depot_space *out)

@@ -488,6 +488,138 @@ static void orphans_go_first(void **state)
 	fixture_free(f);
 }
 
+/* a promise counts from when it is made until its blocks are really taken */
+static void promises_count(void **state)
+{
+	struct fixture *f = fixture_ready();
+	const uint64_t cull = ((1 << 20) / 100) * 1; /* blocks, 1 % */
+	char message[STORE_MESSAGE_MAX];
+	uint64_t wanted;
+
+	f->space.blocks_avail = cull + 10;
+	assert_int_equal(depot_admit(f->depot, 6 * 4096, false, 0, &wanted, message), STORE_OK);
+	assert_int_equal(
+		depot_admit(f->depot, 5 * 4096, false, 0, &wanted, message), STORE_NO_SPACE);
+	assert_non_null(strstr(message, "available=16384"));
+	assert_int_equal(wanted, (cull + 11) * 4096);
+	assert_int_equal(depot_admit(f->depot, 4 * 4096, false, 0, &wanted, message), STORE_OK);
+	f->space.blocks_avail -= 6; /* the first is real now */
+	depot_settle(f->depot, 6 * 4096);
+	assert_int_equal(depot_admit(f->depot, 1, false, 0, &wanted, message), STORE_NO_SPACE);
+	depot_settle(f->depot, 4 * 4096);
+	assert_int_equal(depot_admit(f->depot, 4 * 4096, false, 0, &wanted, message), STORE_OK);
+	depot_settle(f->depot, 4 * 4096);
+	fixture_free(f);
+}
+
+/* the blocks are there before the caller has written a byte */
+static void a_reserve_is_real(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	struct store_create cr = {.length = 3 << 20,
+		.reserve_bytes = 1 << 20,
+		.piece_length = 1 << 20,
+		.uid = getuid()};
+	struct stat st;
+
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	assert_int_equal(fstat(c->r.data_fd, &st), 0);
+	assert_int_equal(st.st_size, 3 << 20);
+	assert_true(st.st_blocks * 512 >= 1 << 20 && st.st_blocks * 512 < 2 << 20);
+	call_close(c);
+	free(c);
+	fixture_free(f);
+}
+
+/* who still could write is told so; the commit succeeds when the last writer is gone, and then
+ * nobody can become one */
+static void no_writer_survives_a_commit(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct call *c = malloc(sizeof(*c));
+	struct store_create cr = {.length = 4, .piece_length = 4, .uid = getuid(), .id = "w"};
+	struct store_piece p = {0, digest_crc32(0, "abcd", 4)};
+	uint8_t print[STORE_FPRINT_SIZE] = {1};
+	struct stat st;
+	uint32_t lease;
+	int writer;
+
+	CALL(f, c, store_create, &cr);
+	assert_int_equal(c->r.status, STORE_OK);
+	lease = c->r.lease;
+	assert_int_equal(pwrite(c->r.data_fd, "abcd", 4, 0), 4);
+	writer = dup(c->r.data_fd);
+	call_close(c);
+	CALL(f, c, store_pieces, lease, &p, 1);
+	CALL(f, c, store_commit, lease, "w", print, NULL, 0);
+	assert_int_equal(c->r.status, STORE_BUSY_WRITER);
+	CALL(f, c, store_open, "w");
+	assert_int_equal(c->r.status, STORE_NOT_FOUND);
+	close(writer);
+	CALL(f, c, store_commit, lease, "w", print, NULL, 0);
+	assert_int_equal(c->r.status, STORE_OK);
+	CALL(f, c, store_open, "w");
+	assert_int_equal(fstat(c->r.data_fd, &st), 0);
+	assert_int_equal(st.st_mode & 0777, 0400);
+	assert_int_equal(fcntl(c->r.data_fd, F_GETFL) & O_ACCMODE, O_RDONLY);
+	assert_int_equal(pwrite(c->r.data_fd, "x", 1, 0), -1);
+	call_close(c);
+	free(c);
+	fixture_free(f);
+}
+
+static void expire_now(struct fixture *f, uint64_t wall, uint64_t mono)
+{
+	uint64_t next;
+
+	f->wall_ns = wall;
+	f->mono_ns = mono;
+	depot_expire(f->depot, &next);
+}
+
+/* a machine whose clock is wrong when it starts, or steps, loses nothing by that */
+static void a_wrong_clock_expires_nothing(void **state)
+{
+	struct fixture *f = fixture_new();
+	const uint64_t day = 24 * 3600 * SEC, t0 = f->wall_ns;
+	char id[8];
+
+	f->clock_is_free = true;
+	fixture_start(f);
+	fixture_connect(f);
+	for (int i = 0; i < 5; i++) {
+		snprintf(id, sizeof(id), "t%d", i);
+		assert_int_equal(put_task(f, id, "abcd", 4, 4, 3, i < 2, t0 + day), STORE_OK);
+	}
+	expire_now(f, t0 + 100 * SEC, f->mono_ns + 100 * SEC); /* and the time is written down */
+	/* a step of ten years */
+	expire_now(f, t0 + 3650 * day, f->mono_ns + SEC);
+	assert_int_equal(f->depot->n_tasks, 5);
+	/* boots in 1970, then in 2100 */
+	fixture_stop(f);
+	f->wall_ns = 5 * SEC;
+	f->mono_ns = SEC;
+	fixture_start(f);
+	expire_now(f, 10 * SEC, 6 * SEC);
+	assert_int_equal(f->depot->n_tasks, 5);
+	fixture_stop(f);
+	f->wall_ns = t0 + 36500 * day;
+	f->mono_ns = SEC;
+	fixture_start(f);
+	expire_now(f, f->wall_ns + SEC, 2 * SEC);
+	assert_int_equal(f->depot->n_tasks, 5);
+	/* the right time, and NTP says so: still here; a day later they go */
+	f->clock_is_free = false;
+	expire_now(f, t0 + 200 * SEC, 1000 * SEC);
+	assert_int_equal(f->depot->n_tasks, 5);
+	expire_now(f, t0 + day + SEC, 1000 * SEC + day);
+	expire_now(f, t0 + day + 700 * SEC, 1700 * SEC + day);
+	assert_int_equal(f->depot->n_tasks, 0);
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -499,6 +631,10 @@ int main(void)
 		cmocka_unit_test(deleted_while_read),
 		cmocka_unit_test(pins_extends_attrs),
 		cmocka_unit_test(waits_for_space),
+		cmocka_unit_test(promises_count),
+		cmocka_unit_test(a_reserve_is_real),
+		cmocka_unit_test(no_writer_survives_a_commit),
+		cmocka_unit_test(a_wrong_clock_expires_nothing),
 		cmocka_unit_test(culls_in_order),
 		cmocka_unit_test(import_spares_its_own_copy),
 		cmocka_unit_test(orphans_go_first),
