@@ -761,6 +761,8 @@ static int metrics_page(
 		.vortex = vortex_server_get_stats(d->vortex),
 		.import_ms = imports_durations(d->imports),
 		.export_ms = exports_durations(d->exports),
+		.imports_by_label = imports_labels(d->imports),
+		.exports_by_label = exports_labels(d->exports),
 		.n_tasks = local_n_tasks(d->local),
 		.disk_total = d->disk_total,
 		.disk_available = d->disk_available,

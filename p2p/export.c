@@ -35,6 +35,7 @@
 #include "p2p/fetch.h"
 #include "p2p/foreign.h"
 #include "p2p/histogram.h"
+#include "p2p/labels.h"
 #include "p2p/local.h"
 #include "p2p/manager.h"
 #include "p2p/piece.h"
@@ -53,6 +54,7 @@ struct exports {
 	struct exports_config c;
 	struct list all, waiters; /* waiters: for room in content_bytes */
 	unsigned n_running;
+	struct labels labels;
 	size_t content_bytes;
 	struct loop_op stalls; /* a timer, while somebody waits */
 	struct exports_stats stats;
@@ -67,6 +69,7 @@ struct export
 	struct exports *es;
 	struct list link, waiter;
 	enum export_state state;
+	unsigned label;
 	struct rpc_call *call; /* NULL when it has gone */
 	char id[TASK_ID_SIZE], peer_id[PEER_ID_SIZE];
 	bool persistent, need_content, force_link, overwrite, has_digest;
@@ -239,6 +242,7 @@ static void end(struct export *e, int status, const char *fmt, ...)
 	va_end(ap);
 	release(e);
 	e->state = OVER;
+	labels_end(&es->labels, e->label, status != RPC_OK);
 	if (status == RPC_OK) {
 		es->stats.n_done++;
 		es->stats.bytes += e->task ? e->task->length : 0;
@@ -939,6 +943,7 @@ void export_request(
 	list_init(&e->link);
 	list_push(&es->all, &e->link);
 	es->n_running++;
+	e->label = labels_begin(&es->labels, m->tag, m->application);
 	rpc_call_set_data(call, e);
 	peer_id_make(es->c.ip, es->c.hostname, e->peer_id);
 	/* what our own users may have; upstream asks no block list for a replica either */
@@ -978,6 +983,7 @@ int exports_new(struct exports **out, const struct exports_config *cfg)
 	if (!es)
 		return -ENOMEM;
 	es->c = *cfg;
+	labels_init(&es->labels);
 	if (!es->c.content_bytes)
 		es->c.content_bytes = 32u << 20;
 	if (!es->c.max_exports)
@@ -1005,6 +1011,8 @@ bool exports_is_idle(const struct exports *es)
 
 struct exports *exports_free(struct exports *es)
 {
+	if (es)
+		labels_fini(&es->labels);
 	free(es);
 	return NULL;
 }
@@ -1017,6 +1025,11 @@ const struct histogram *exports_durations(const struct exports *es)
 void exports_set_link_first(struct exports *es, bool link_first)
 {
 	es->c.link_first = link_first;
+}
+
+const struct labels *exports_labels(const struct exports *es)
+{
+	return &es->labels;
 }
 
 struct exports_stats exports_get_stats(const struct exports *es)

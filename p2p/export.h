@@ -39,6 +39,7 @@ struct exports_config {
 };
 
 struct histogram;
+struct labels;
 int exports_new(struct exports **out, const struct exports_config *cfg);
 /* exports_close - running ones end with UNAVAILABLE */
 void exports_close(struct exports *es);
@@ -51,6 +52,7 @@ struct exports_stats {
 };
 void exports_set_link_first(struct exports *es, bool link_first);
 struct exports_stats exports_get_stats(const struct exports *es);
+const struct labels *exports_labels(const struct exports *es);
 const struct histogram *exports_durations(const struct exports *es); /* of those that succeeded */
 
 /* The callbacks of the method (rpc.h). @may_output: the unix socket. The call's data pointer is used. */

@@ -34,6 +34,7 @@
 #include "common/loop.h"
 #include "p2p/foreign.h"
 #include "p2p/histogram.h"
+#include "p2p/labels.h"
 #include "p2p/local.h"
 #include "p2p/piece.h"
 #include "p2p/sched.h"
@@ -49,6 +50,7 @@ struct imports {
 	struct imports_config c;
 	struct list all;
 	unsigned n_running;
+	struct labels labels;
 	struct imports_stats stats;
 	struct histogram durations;
 	bool has_no_reflink_dev;
@@ -60,6 +62,7 @@ enum import_state { ADMIT, CREATE, CLONE, COMPARE, WRITE, ANNOUNCE, COMMIT, REFR
 struct import {
 	struct imports *is;
 	struct list link;
+	unsigned label;
 	enum import_state state;
 	bool is_cancelled, was_announced, is_one_more, is_recreating;
 	bool was_compared, is_here; /* the id is known; so is that it needs no writing */
@@ -305,6 +308,7 @@ static void over(struct import *i)
 {
 	if (i->state != OVER) {
 		i->state = OVER;
+		labels_end(&i->is->labels, i->label, i->why.status != RPC_OK);
 		if (i->why.status == RPC_OK)
 			i->is->stats.n_done++;
 		else
@@ -912,6 +916,7 @@ struct import *import_start(struct imports *is, const struct import_want *want,
 	list_init(&i->link);
 	list_push(&is->all, &i->link);
 	is->n_running++;
+	i->label = labels_begin(&is->labels, want->tag, want->application);
 	i->state = ADMIT;
 	foreign_work(i->is->c.foreign, &i->work, i->uid, work_admit, i);
 	return i;
@@ -924,6 +929,7 @@ int imports_new(struct imports **out, const struct imports_config *cfg)
 	if (!is)
 		return -ENOMEM;
 	is->c = *cfg;
+	labels_init(&is->labels);
 	if (!is->c.max_imports)
 		is->c.max_imports = 16;
 	if (!is->c.room_wait_ns)
@@ -961,6 +967,8 @@ bool imports_is_idle(const struct imports *is)
 
 struct imports *imports_free(struct imports *is)
 {
+	if (is)
+		labels_fini(&is->labels);
 	free(is);
 	return NULL;
 }
@@ -974,6 +982,11 @@ void imports_set_limits(struct imports *is, unsigned max_imports, uint64_t room_
 {
 	is->c.max_imports = max_imports;
 	is->c.room_wait_ns = room_wait_ns;
+}
+
+const struct labels *imports_labels(const struct imports *is)
+{
+	return &is->labels;
 }
 
 struct imports_stats imports_get_stats(const struct imports *is)

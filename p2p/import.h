@@ -50,7 +50,9 @@ struct imports_stats {
 /* imports_set_limits - for imports that begin from now on */
 void imports_set_limits(struct imports *is, unsigned max_imports, uint64_t room_wait_ns);
 struct imports_stats imports_get_stats(const struct imports *is);
+const struct labels *imports_labels(const struct imports *is);
 struct histogram;
+struct labels;
 const struct histogram *imports_durations(const struct imports *is); /* of those that succeeded */
 
 struct import_want {

@@ -7,6 +7,7 @@
 #include "common/buf.h"
 #include "common/cleanup.h"
 #include "p2p/histogram.h"
+#include "p2p/labels.h"
 #include "p2p/vortex/client.h"
 
 #define TASK_TYPE "2" /* PERSISTENT_CACHE */
@@ -19,14 +20,18 @@ static void one(struct buf *out, const char *name, const char *kind, const char 
 	buf_addf(out, "%s%s %" PRIu64 "\n", name, labels, v);
 }
 
-#define TASK_LABELS     "{type=\"" TASK_TYPE "\",tag=\"\",app=\"\"}"
-#define DOWNLOAD_LABELS "{type=\"" TASK_TYPE "\",tag=\"\",app=\"\",priority=\"0\"}"
-#define THEIRS(n)       "dragonfly_client_" n
-#define OURS(n)         "dfcachefiles_" n
+static void by_label(struct buf *out, const struct labels *l, enum labels_count count,
+	const char *name, const char *kind, const char *help, const char *more)
+{
+	buf_addf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, kind);
+	labels_format(l, count, name, TASK_TYPE, more, out);
+}
+
+#define THEIRS(n) "dragonfly_client_" n
+#define OURS(n)   "dfcachefiles_" n
 
 static void format_theirs(const struct metrics *m, struct buf *b)
 {
-	const struct imports_stats *i = &m->imports;
 	const struct exports_stats *e = &m->exports;
 	struct utsname u;
 
@@ -37,18 +42,18 @@ static void format_theirs(const struct metrics *m, struct buf *b)
 									"\"\",platform=\"%s\",build_time=\"\"} 1\n",
 			"dfcachefiles/" VERSION, u.machine);
 	/* tasks that were uploaded are imports */
-	one(b, THEIRS("upload_task_total"), "counter", "imports begun", TASK_LABELS,
-		i->n_done + i->n_failed + i->n_running);
-	one(b, THEIRS("upload_task_failure_total"), "counter", "imports that failed", TASK_LABELS,
-		i->n_failed);
-	one(b, THEIRS("concurrent_upload_task_total"), "gauge", "imports running", TASK_LABELS,
-		i->n_running);
-	one(b, THEIRS("download_task_total"), "counter", "exports and replications begun",
-		DOWNLOAD_LABELS, e->n_done + e->n_failed + e->n_running);
-	one(b, THEIRS("download_task_failure_total"), "counter",
-		"exports and replications that failed", DOWNLOAD_LABELS, e->n_failed);
-	one(b, THEIRS("concurrent_download_task_total"), "gauge",
-		"exports and replications running", DOWNLOAD_LABELS, e->n_running);
+	by_label(b, m->imports_by_label, LABELS_BEGUN, THEIRS("upload_task_total"), "counter",
+		"imports begun", "");
+	by_label(b, m->imports_by_label, LABELS_FAILED, THEIRS("upload_task_failure_total"),
+		"counter", "imports that failed", "");
+	by_label(b, m->imports_by_label, LABELS_RUNNING, THEIRS("concurrent_upload_task_total"),
+		"gauge", "imports running", "");
+	by_label(b, m->exports_by_label, LABELS_BEGUN, THEIRS("download_task_total"), "counter",
+		"exports and replications begun", ",priority=\"0\"");
+	by_label(b, m->exports_by_label, LABELS_FAILED, THEIRS("download_task_failure_total"),
+		"counter", "exports and replications that failed", ",priority=\"0\"");
+	by_label(b, m->exports_by_label, LABELS_RUNNING, THEIRS("concurrent_download_task_total"),
+		"gauge", "exports and replications running", ",priority=\"0\"");
 	one(b, THEIRS("concurrent_upload_piece_total"), "gauge", "pieces being sent", "",
 		m->vortex.n_sending);
 	one(b, THEIRS("download_traffic"), "counter", "bytes by source", "{type=\"REMOTE_PEER\"}",

@@ -26,6 +26,7 @@ struct metrics {
 	struct serve_stats serve;
 	struct vortex_server_stats vortex;
 	const struct histogram *import_ms, *export_ms;
+	const struct labels *imports_by_label, *exports_by_label;
 	bool has_scheduler; /* the embedded one */
 	struct scheduler_stats scheduler;
 	uint64_t n_tasks, disk_total, disk_available;

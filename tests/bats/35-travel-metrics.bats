@@ -57,6 +57,14 @@ metric() # I NAME-WITH-LABELS
 		{ n = $1; sub(/[{ ].*/, "", n); b = n; sub(/_(bucket|sum|count)$/, "", b)
 		  if (!(n in type) && !(b in type) || $NF !~ /^[0-9]+$/) { print "bad: " $0; bad = 1 } }
 		END { exit bad }'
+	# by tag and application, of the task or of the export
+	on 1 import --persistent-replica-count 1 --tag night --application train "$f"
+	on 2 export "$id" -O "$f.4" --tag day
+	run ! on 2 export 4711 -O "$f.5" --tag day --timeout 20s
+	[ "$(metric 1 'dragonfly_client_upload_task_total{type="2",tag="night",app="train"}')" = 1 ]
+	[ "$(metric 2 'dragonfly_client_download_task_total{type="2",tag="day",app="",priority="0"}')" = 2 ]
+	[ "$(metric 2 'dragonfly_client_download_task_failure_total{type="2",tag="day",app="",priority="0"}')" = 1 ]
+	[ "$(metric 2 'dragonfly_client_download_task_total{type="2",tag="",app="",priority="0"}')" = 3 ]
 }
 
 @test "the health page is 200 while the store answers, else 503 with the reason" {
