@@ -29,12 +29,18 @@ lintian --fail-on error --allow-root "$TOP"/build/deb/*.changes >"$work/lintian"
 ok "lintian finds no error"
 sed 's/^/# /' "$work/lintian"
 version=$(cat "$TOP/VERSION")
-dpkg-deb -c "$TOP"/build/deb/dfdaemon_"$version"-*.deb >"$work/list"
-for f in /etc/logrotate.d/dfdaemon /usr/lib/firewalld/services/dfdaemon.xml /usr/lib/sysusers.d/dfdaemon.conf \
-	/usr/lib/tmpfiles.d/dfdaemon.conf /usr/share/dfcachefiles/sysctl.d/dfcachefiles.conf; do
-	grep -q "\.$f$" "$work/list"
-	ok "dfdaemon has $f"
-done
+for p in cachefilesd dfcache dfdaemon; do
+	dpkg-deb -c "$TOP"/build/deb/${p}_"$version"-*.deb
+done >"$work/list"
+for f in /etc/logrotate.d/dfdaemon /usr/lib/firewalld/services/dfdaemon{,-metrics}.xml /usr/lib/sysusers.d/dfdaemon.conf \
+	/usr/lib/tmpfiles.d/{cachefilesd,dfcache,dfdaemon}.conf /usr/share/dfcachefiles/sysctl.d/dfcachefiles.conf \
+	/usr/share/bash-completion/completions/dfcache /usr/share/zsh/vendor-completions/_dfcache \
+	/usr/share/fish/vendor_completions.d/dfcache.fish /usr/share/doc/cachefilesd/monitoring/alerts.yml; do
+	grep -q "\.$f$" "$work/list" || echo "# missing: $f"
+done >"$work/missing"
+cat "$work/missing"
+! [ -s "$work/missing" ]
+ok "logrotate, firewalld, sysusers, tmpfiles, sysctl, completions, alerts are in the packages"
 
 scratch_make "$work/root" || scratch_skip "an overlay of / cannot be made here"
 mkdir "$work/disk" "$R/root/deb"
@@ -125,9 +131,10 @@ systemctl start cachefilesd
 ! active cachefilesd && systemctl status cachefilesd | grep -q "switched off: RUN=no"
 ok "RUN other than yes: not started, and status says why"
 printf 'RUN=yes\nDAEMON_OPTS=-d\n' >/etc/default/cachefilesd
-systemctl start cachefilesd@x
-systemctl status cachefilesd@x | grep -q "has no instances"
-ok "an instance is refused with a sentence"
+for unit in cachefilesd dfdaemon; do
+	! systemctl start $unit@x && systemctl status $unit@x | grep -q "$unit has no instances"
+	ok "an instance of $unit is refused with a sentence"
+done
 
 configure nokernel
 printf '[host]\nip = 127.0.0.1\n' >/etc/dragonfly/dfcache.conf

@@ -115,9 +115,11 @@ sh_in 'id dragonfly' >"$work/log" 2>&1 && [ "$(sh_in "stat -c '%U:%G %a' /var/lo
 ok "users and directories are there"
 sh_in 'rpm -V --nofiles dfdaemon'
 ok "what it needs is there"
-for f in /etc/logrotate.d/dfdaemon /usr/lib/firewalld/services/dfdaemon.xml /usr/lib/sysusers.d/dfdaemon.conf \
-	/usr/share/dfcachefiles/sysctl.d/dfcachefiles.conf /usr/share/bash-completion/completions/dfcache; do
-	sh_in "rpm -qf $f" | grep -q '^df'
+for f in /etc/logrotate.d/dfdaemon /usr/lib/firewalld/services/dfdaemon{,-metrics}.xml /usr/lib/sysusers.d/dfdaemon.conf \
+	/usr/lib/tmpfiles.d/{cachefilesd,dfcache,dfdaemon}.conf /usr/share/dfcachefiles/sysctl.d/dfcachefiles.conf \
+	/usr/share/bash-completion/completions/dfcache /usr/share/zsh/site-functions/_dfcache \
+	/usr/share/fish/vendor_completions.d/dfcache.fish; do
+	sh_in "rpm -qf $f" | grep -q '^df\|^cachefilesd'
 	ok "$f belongs to a package"
 done
 

@@ -5,6 +5,7 @@
 # systemd and dpkg are those of the machine that runs the guest: its root, read-only, below an overlay.
 # guest-options: --share yes --mem 3072 --disk 1024 --timeout 3000
 # guest-prepare: tests/vm/systemd-prepare
+# KILLS=n: fewer; UNTIL=upgrade|journey|kills: nothing after that.
 # shellcheck source=tests/vm/lib.sh
 . /scenario/lib.sh
 KILLS=${KILLS:-200}
@@ -71,6 +72,42 @@ inside()
 	nsenter -t "$systemd" -m -p -i -C env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 \
 		DEBIAN_FRONTEND=noninteractive DFCACHE_CONFIG=/tmp/dfcache.conf "$@"
 }
+# timed SECONDS COMMAND...: in the root; when the time is over, what runs there
+timed()
+{
+	local seconds=$1 pid end
+	shift
+	inside "$@" &
+	pid=$!
+	end=$(($(date +%s) + seconds))
+	while kill -0 $pid 2>/dev/null; do
+		if [ "$(date +%s)" -ge "$end" ]; then
+			note "not done after $seconds s: $*"
+			look
+			kill -KILL $pid
+		fi
+		usleep 100000
+	done
+	wait $pid
+}
+look()
+{
+	{
+		ps -o pid,ppid,stat,time,args | sed '/ \[/d'
+		timeout 20 nsenter -t "$systemd" -m -p -i -C systemctl --no-pager list-jobs
+		timeout 20 nsenter -t "$systemd" -m -p -i -C systemctl --no-pager status cachefilesd
+		for p in $(pidof cachefilesd); do cat "/proc/$p/stack"; done
+		tail -n 20 $R/root/dpkg.log
+		dmesg | tail -n 20
+	} 2>&1 | sed 's/^/#   /'
+}
+until_here() # PART: is that enough?
+{
+	[ "${UNTIL-}" = "$1" ] || return 0
+	[ "$n_failed" = 0 ] || look
+	inside systemctl exit
+	finish
+}
 check "systemd is the first process of a root" wait_for 120 booted
 [ "$n_failed" = 0 ] || {
 	sed 's/^/# /' /results/boot.log
@@ -84,7 +121,7 @@ for i in $(seq 24); do dd if=/dev/urandom of=/srv/files/$i bs=64k count=4 2>/dev
 check "an NFS server" nfs_server /srv/files
 printf 'RUN=yes\nDAEMON_OPTS=""\n' >$R/etc/default/cachefilesd
 echo 0 >/proc/sys/kernel/randomize_va_space
-inside dpkg --force-unsafe-io --force-confold -i /root/old.deb >>/results/dpkg.log 2>&1
+timed 200 sh -c 'dpkg --force-unsafe-io --force-confold -i /root/old.deb >/root/dpkg.log 2>&1'
 sed -i 's/^brun .*/brun 11%/' $R/etc/cachefilesd.conf
 cp $R/etc/cachefilesd.conf /scratch/conf
 inside systemctl restart cachefilesd
@@ -111,8 +148,10 @@ is "$server_bytes" 0 "the second from the cache"
 
 # ---- ours takes its place -------------------------------------------------------------------------------
 old_pid=$(pidof cachefilesd)
-inside sh -c 'dpkg --force-unsafe-io --force-confold -i /root/deb/*.deb' >>/results/dpkg.log 2>&1
+start=$(date +%s)
+timed 200 sh -c 'dpkg --force-unsafe-io --force-confold -i /root/deb/*.deb >>/root/dpkg.log 2>&1'
 ok "dpkg installs our packages over it"
+note "in $(($(date +%s) - start)) s"
 check "the cache is bound again" wait_for 120 bound
 echo 2 >/proc/sys/kernel/randomize_va_space
 [ -n "$old_pid" ] && ! [ -d "/proc/$old_pid" ]
@@ -132,6 +171,7 @@ main_pid() { inside systemctl show -P MainPID cachefilesd; }
 main_is_new() { p=$(main_pid); [ "$p" != 0 ] && [ "$p" != "$old_pid" ] &&
 	[ "$(inside systemctl is-active cachefilesd)" = active ]; }
 is "$(inside systemctl show -P NFileDescriptorStore cachefilesd)" 5 "five descriptors are in systemd's store"
+until_here upgrade
 
 # ---- journey: store and dfdaemon from their units ---------------------------------------------------------
 printf 'store\nsocket_group dragonfly\nstore_user dragonfly\n' >>$R/etc/cachefilesd.conf
@@ -154,6 +194,8 @@ while read -r line; do
 	*) note "$line" ;;
 	esac
 done </results/journey
+
+until_here journey
 
 # ---- 200 kills ------------------------------------------------------------------------------------------
 killed=0 start=$(date +%s)
@@ -178,16 +220,18 @@ check "byte for byte" cmp /scratch/sum /scratch/sum.cold
 again() { inside sh -c 'dfcache export $(cat /root/id) -O /tmp/again --overwrite && cmp /tmp/again /tmp/journey/in'; }
 check "the piece cache has what was imported" wait_for 60 again
 
+until_here kills
+
 # ---- restart, upgrade to the same, stop -------------------------------------------------------------------
 inside systemctl restart cachefilesd
 is "$(unregistered)" "$before" "a restart keeps the cache"
-inside dpkg --force-unsafe-io --force-confold -i /root/deb/cachefilesd.deb >>/results/dpkg.log 2>&1
+inside dpkg --force-unsafe-io --force-confold -i /root/deb/cachefilesd.deb >>$R/root/dpkg.log 2>&1
 check "bound after an upgrade from ours to ours" bound
 is "$(unregistered)" "$before" "which keeps the cache, too"
 umount /mnt
 inside systemctl stop cachefilesd
 check "a stop withdraws it" wait_for 60 withdrawn
 inside journalctl --no-pager >/results/journal 2>/dev/null
-[ "$n_failed" = 0 ] || { tail -n 40 /results/journal; tail -n 30 /results/dpkg.log; tail -n 5 /results/boot.log; } | sed 's/^/# /'
+[ "$n_failed" = 0 ] || { tail -n 40 /results/journal; tail -n 30 $R/root/dpkg.log; tail -n 5 /results/boot.log; } | sed 's/^/# /'
 inside systemctl exit
 finish
