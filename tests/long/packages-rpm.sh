@@ -35,6 +35,18 @@ ok "with debuginfo"
 ok "and a changelog"
 [ "$(rpm -qp --configfiles "$top"/RPMS/*/cachefilesd-"$version"-*.rpm)" = /etc/cachefilesd.conf ]
 ok "cachefilesd.conf is configuration"
+# Where the distribution has systemd's macros they are used, not our stand-ins. (The packages themselves
+# were not tried on the RHEL family: this is all that can be seen of it from here.)
+for family in 'rhel 9' 'fedora 42'; do
+	rpmspec -P --define '_vendor redhat' --define "$family" --define 'systemd_post() POST %{?*}' \
+		--define 'systemd_preun() PREUN %{?*}' --define 'systemd_postun_with_restart() AGAIN %{?*}' \
+		--define 'tmpfiles_create() TMPFILES %{?*}' "$top"/SPECS/dfcachefiles.spec >"$work/spec" 2>"$work/log"
+	[ "$(grep -cE '^(POST|PREUN|AGAIN|TMPFILES) (cachefilesd|dfdaemon|dfcache)' "$work/spec")" = 9 ] &&
+		! grep -q 'systemctl' "$work/spec" && grep -q 'semodule -n -s targeted' "$work/spec" &&
+		{ grep -q '^BuildRequires: *isa-l-devel' "$work/spec" || [ "$family" = 'rhel 9' ]; }
+	ok "the spec is understood with the macros of $family"
+	sed 's/^/# /' "$work/log"
+done
 for p in dfdaemon dfcache; do
 	rpm -qp --conflicts "$top"/RPMS/*/$p-"$version"-*.rpm | grep -qx dragonfly-client
 	ok "$p and Dragonfly's own client package exclude each other"
