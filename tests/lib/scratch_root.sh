@@ -76,6 +76,8 @@ scratch_make()
 	mount --bind "$SCRATCH/out" "$R/mnt"
 	printf '#!/bin/sh\nexit 101\n' >"$R/usr/sbin/policy-rc.d"
 	chmod 755 "$R/usr/sbin/policy-rc.d"
+	# nor makes an index of all manuals
+	[ ! -e "$R/usr/bin/mandb" ] || ln -sf /bin/true "$R/usr/bin/mandb"
 }
 
 # scratch_end: before anything of the directory is removed
