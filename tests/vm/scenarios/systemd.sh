@@ -36,6 +36,8 @@ cp -r /scenario/deb /scenario/old.deb /scenario/packages_inside.sh $R/root/
 rm -rf $R/etc/systemd/system $R/etc/machine-id
 # the index of all manuals, after each package: minutes under emulation
 ln -sf /bin/true $R/usr/bin/mandb
+# containers forbid packages to start services
+rm -f $R/usr/sbin/policy-rc.d
 mkdir -p $R/etc/systemd/system
 echo 0123456789abcdef0123456789abcdef >$R/etc/machine-id
 for u in $R/lib/systemd/system/sysinit.target.wants/* $R/lib/systemd/system/sockets.target.wants/* \
@@ -95,9 +97,9 @@ timed()
 look()
 {
 	{
-		ps -o pid,ppid,stat,time,args | sed '/ \[/d'
-		timeout 20 nsenter -t "$systemd" -m -p -i -C systemctl --no-pager list-jobs
-		timeout 20 nsenter -t "$systemd" -m -p -i -C systemctl --no-pager status cachefilesd
+		ps -o pid,ppid,stat,args | sed '/ \[/d'
+		timeout 20 /usr/bin/nsenter -t "$systemd" -m -p -i -C systemctl --no-pager list-jobs
+		timeout 20 /usr/bin/nsenter -t "$systemd" -m -p -i -C systemctl --no-pager status cachefilesd
 		for p in $(pidof cachefilesd); do cat "/proc/$p/stack"; done
 		tail -n 20 $R/root/dpkg.log
 		dmesg | tail -n 20
