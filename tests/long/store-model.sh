@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# store-model.sh - a million random operations of the store's index against its model (TAP). In
+# store-model.sh - a million random operations of the store's index against its model (TAP). The test is in
 # memory where there is a tmpfs: the syncs of the commits are not what is tested.
 set -u
-dir=$(mktemp -d -p /dev/shm 2>/dev/null) || dir=$(mktemp -d)
+dir=$(mktemp -d)
 trap 'rm -rf "$dir"' EXIT
 echo 1..1
 if TMPDIR=$dir STORE_MODEL_OPS=1000000 CMOCKA_MESSAGE_OUTPUT=TAP "$BUILD/tests/test_depot" >"$dir/out" 2>&1; then

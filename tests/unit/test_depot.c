@@ -360,5 +360,6 @@ int main(void)
 		cmocka_unit_test(agrees_with_the_model),
 		cmocka_unit_test(doubtful_pieces_are_read_again),
 	};
+	fixture_in_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

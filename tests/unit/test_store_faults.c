@@ -460,5 +460,6 @@ int main(void)
 		cmocka_unit_test(every_allocation_fails_once),
 		cmocka_unit_test(every_allocation_of_a_conversation_fails_once),
 	};
+	fixture_in_memory();
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }
