@@ -288,6 +288,8 @@ static inline enum store_status put_task(struct fixture *f, const char *id, cons
 	CALL(f, c, store_commit, lease, id, fingerprint, NULL, 0);
 	st = c->r.status;
 out:
+	if (st > STORE_EXISTS_DIFFERENT)
+		print_message("# put %s: %s: %s\n", id, store_status_name(st), c->message);
 	free(c);
 	return st;
 }

@@ -241,6 +241,7 @@ static void compare(struct model *m)
 		pinned += t->pinned ? t->bytes : 0;
 		cullable += !t->pinned && !t->leases ? t->bytes : 0;
 	}
+	assert_true(m->f->space.blocks_avail >= 20); /* stop: 2 % */
 	assert_int_equal(m->d->n_tasks, n);
 	assert_int_equal(m->d->task_bytes, bytes);
 	assert_int_equal(m->d->pinned_bytes, pinned);
