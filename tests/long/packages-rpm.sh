@@ -57,6 +57,7 @@ mkdir -p "$work/disk" "$R/root/rpm"
 mount --bind "$work/disk" "$R/var/cache"
 cp "$top"/RPMS/*/{cachefilesd,dfcache,dfdaemon}-"$version"-*.rpm "$R/root/rpm/"
 cp "$TOP/tests/lib/packages_inside.sh" "$R/root/"
+policy_rpm=$(compgen -G "$top/RPMS/*/dfcachefiles-selinux-$version-*.rpm")
 
 # ---- the old package, and what its distribution has ------------------------------------------------
 cat >"$work/old.spec" <<'END'
@@ -86,7 +87,8 @@ echo old >%{buildroot}/usr/share/doc/cachefilesd/howto.txt
 END
 {
 	printf 'Name: base\nVersion: 1\nRelease: 1\nSummary: what a distribution has\nLicense: none\nAutoReqProv: no\n'
-	rpm -qp --requires "$R"/root/rpm/*.rpm | grep -v '^rpmlib\|^cachefilesd\|^dfcache\|^config(\|^dfdaemon' |
+	# shellcheck disable=SC2086 # one, or none
+	rpm -qp --requires "$R"/root/rpm/*.rpm $policy_rpm | grep -v '^rpmlib\|^cachefilesd\|^dfcache\|^config(\|^dfdaemon' |
 		sed 's/ [<>=].*//' | sort -u | grep -v '^/' | sed 's/^/Provides: /'
 	printf 'Provides: /bin/sh\n%%description\nWhat a distribution has.\n%%files\n'
 } >"$work/base.spec"
@@ -174,7 +176,6 @@ scratch_run env SHELL=/bin/bash bash /root/inside >"$work/out" 2>&1
 results "$work/out" "by hand: "
 
 # ---- the policy package, with a policy store -------------------------------------------------------
-policy_rpm=$(compgen -G "$top/RPMS/*/dfcachefiles-selinux-$version-*.rpm")
 if [ -z "$policy_rpm" ] || ! said=$("$TOP/tests/vm/selinux-policy" "$TOP/build/vm" 2>"$work/log"); then
 	echo "ok $((n_tests += 1)) - the policy package # SKIP ${said:-selinux-policy-dev is not installed, so it was not built}"
 else
@@ -210,7 +211,7 @@ fi
 sh_in "$rpm -e dfdaemon dfcache cachefilesd" >"$work/log" 2>&1
 ok "rpm -e"
 sed 's/^/# /' "$work/log"
-sh_in 'find /etc /usr /lib /var -xdev ! -path "/var/lib/rpm/*" \( -name "*cachefilesd*" -o -name "*dfdaemon*" -o -name "*dfcache*" \
+sh_in 'find /etc /usr /lib /var -xdev ! -path "/var/lib/rpm/*" ! -path "/var/lib/selinux/*" ! -path "/etc/selinux/*" \( -name "*cachefilesd*" -o -name "*dfdaemon*" -o -name "*dfcache*" \
 	-o -path "*dragonfly*" \) -newer /root/cachefilesd-0.10.10-15.*.rpm -print' >"$work/left" 2>/dev/null
 sed 's/^/# left: /' "$work/left"
 [ "$(grep -vc '\.rpmsave$\|\.rpmnew$\|/etc/dragonfly$\|/var/log/dragonfly\|/var/run/\|^/run/' "$work/left")" = 0 ]
