@@ -112,9 +112,11 @@ netns_bytes() # I tx|rx
 	if [ "$what" = rx ]; then echo "$1"; else echo "$9"; fi
 }
 
+netns_mac() { printf '02:00:0a:4d:00:%02x' "$1"; }
+
 netns_begin() # DIR N [RATE]
 {
-	local hub i n
+	local hub i j n
 	nodes_begin "$1"
 	NODES_NET=10.77.0
 	NETNS_N=$2 NETNS_RATE=${3:-}
@@ -128,7 +130,7 @@ netns_begin() # DIR N [RATE]
 		# /proc/sys/net is that of the process that looks
 		netns_in "$i" tee /proc/sys/net/ipv6/conf/all/disable_ipv6 <<<1 >/dev/null 2>&1
 		ip -n "$hub" link add "p$i" mtu "${NETNS_MTU:-1500}" type veth \
-			peer name eth0 netns "$n" mtu "${NETNS_MTU:-1500}" || return 1
+			peer name eth0 address "$(netns_mac "$i")" netns "$n" mtu "${NETNS_MTU:-1500}" || return 1
 		ip -n "$hub" link set "p$i" master br0 up
 		ip -n "$n" -batch - <<-END || return 1
 			link set lo up
@@ -136,6 +138,13 @@ netns_begin() # DIR N [RATE]
 			link set eth0 up
 			route replace $NODES_NET.0/24 dev eth0 congctl ${NETNS_CC:-cubic}
 		END
+		# the kernel learns at most 1024 neighbours for all namespaces together
+		if [ "$2" -gt 24 ]; then
+			for j in $(seq "$2"); do
+				[ "$j" = "$i" ] ||
+					echo "neigh replace $NODES_NET.$j lladdr $(netns_mac "$j") dev eth0 nud permanent"
+			done | ip -n "$n" -batch - || return 1
+		fi
 		if [ -n "$NETNS_RATE" ]; then
 			netns_rate "$i" "$NETNS_RATE" || return 1
 		fi
