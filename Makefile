@@ -62,6 +62,12 @@ ifeq ($(HAVE_ISAL),yes)
 OUR_CPPFLAGS += -DHAVE_ISAL
 LIBS_ISAL := -lisal
 endif
+# entry points of libxxhash that pick AVX2 or AVX-512 where the processor has it; not every build has them
+HAVE_XXH_DISPATCH ?= $(shell echo 'int main(void) { return (int)XXH3_128bits("", 0).low64; }' | \
+	$(CC) -include xxh_x86dispatch.h -x c - -o /dev/null -lxxhash 2>/dev/null && echo yes)
+ifeq ($(HAVE_XXH_DISPATCH),yes)
+OUR_CPPFLAGS += -DHAVE_XXH_DISPATCH
+endif
 LIBS_NET := -lnghttp2 -lprotobuf-c -luring -lnl-route-3 -lnl-3 -lxxhash -ljansson -lssl -lcrypto -lz $(LIBS_ISAL) -linih
 OUR_CPPFLAGS += $(shell $(PKG_CONFIG) --cflags libnl-3.0 2>/dev/null)
 

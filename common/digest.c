@@ -12,6 +12,9 @@
 #include <strings.h>
 #include <openssl/evp.h>
 #include <xxhash.h>
+#ifdef HAVE_XXH_DISPATCH
+#include <xxh_x86dispatch.h> /* after xxhash.h: the same names, by the processor's best instructions */
+#endif
 #include <zlib.h>
 #ifdef HAVE_ISAL
 #include <isa-l/crc.h>
