@@ -17,6 +17,12 @@ from dragonfly_api.dfdaemon_pb2_grpc import DfdaemonDownloadStub
 from dragonfly_api.scheduler_pb2_grpc import SchedulerStub
 
 
+def local(path):
+    # the authority that grpcio makes of a path is refused by theirs
+    return DfdaemonDownloadStub(grpc.insecure_channel(
+        "unix:" + path, options=[("grpc.default_authority", "localhost")]))
+
+
 def main():
     command, where, name = sys.argv[1:4]
     timeout = 20
@@ -29,8 +35,7 @@ def main():
                 sys.exit("not among " + " ".join(h.id for h in hosts))
             print(found[0])
         elif command == "holds":
-            stub = DfdaemonDownloadStub(grpc.insecure_channel("unix:" + where))
-            task = stub.StatLocalPersistentCacheTask(
+            task = local(where).StatLocalPersistentCacheTask(
                 dfdaemon.StatLocalPersistentCacheTaskRequest(task_id=name), timeout=timeout)
             if not (task.HasField("finished_at") and task.persistent):
                 sys.exit("not complete, or not persistent: " + str(task))
@@ -39,8 +44,7 @@ def main():
                 scheduler.StatPersistentCacheTaskRequest(host_id="test", task_id=name), timeout=timeout)
             print(task.current_persistent_replica_count, task.current_replica_count, task.state)
         elif command == "fetch":
-            stub = DfdaemonDownloadStub(grpc.insecure_channel("unix:" + where))
-            for _ in stub.DownloadPersistentCacheTask(
+            for _ in local(where).DownloadPersistentCacheTask(
                     dfdaemon.DownloadPersistentCacheTaskRequest(task_id=name), timeout=600):
                 pass
         elif command == "delete":
