@@ -8,7 +8,9 @@
 
 modprobe cachefiles
 cache_disk "${FS:-ext4}" strictatime
-limits_config 90 80 79 /etc/cachefilesd.conf
+# near to what is free at first, so that a slow machine's reader gets there before the kernel lets go
+room=$(free_percent)
+limits_config $((room - 2)) $((room - 3)) $((room - 4)) /etc/cachefilesd.conf
 start_daemon ours /etc/cachefilesd.conf
 ok "our daemon binds, cull and stop are 1 % apart"
 mkdir -p /export
