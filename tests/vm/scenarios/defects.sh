@@ -616,10 +616,11 @@ in_use()
 		nfs_mount /mnt
 		cat /mnt/f? >/dev/null
 		umount /mnt
+		# the volume is found again while the disk works; its objects are not any more
+		nfs_mount /mnt
 		sync
 		echo 3 >/proc/sys/vm/drop_caches
 		swap_table error
-		nfs_mount /mnt
 		cat /mnt/f? >/dev/null
 		wait_for 5 dead
 		died=$?
