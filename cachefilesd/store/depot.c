@@ -1149,6 +1149,7 @@ unsigned depot_expire(struct depot *t, uint64_t *next_ns)
 	const char *why;
 	unsigned n = 0;
 	uint64_t believed;
+	bool is_doubtful;
 
 	lock(t);
 	believed = wallclock_expiry(&t->clock, now);
@@ -1171,9 +1172,10 @@ unsigned depot_expire(struct depot *t, uint64_t *next_ns)
 	*next_ns = first ? first->key : 0;
 	if (n >= EXPIRE_BATCH)
 		*next_ns = now.wall_ns; /* there may be more */
+	is_doubtful = wallclock_is_doubtful(&t->clock);
 	unlock(t);
-	if (believed && believed > t->clock_written_ns + CLOCK_PERIOD &&
-		!wallclock_is_doubtful(&t->clock) && !layout_write_clock(&t->layout, believed))
+	if (believed && believed > t->clock_written_ns + CLOCK_PERIOD && !is_doubtful &&
+		!layout_write_clock(&t->layout, believed))
 		t->clock_written_ns = believed;
 	return n;
 }
