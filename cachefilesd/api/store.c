@@ -28,6 +28,7 @@
 #define ATTACH_EXTRA   (600 * SECOND) /* a doubtful partial is read again before it is handed out */
 #define RECONNECT_MIN  (SECOND / 20)
 #define RECONNECT_MAX  SECOND
+#define BEAT           (STORE_SILENT_NS / 5)
 #define FDS_IN_A_REPLY 3
 
 enum client_state { CLIENT_DOWN, CLIENT_HELLO, CLIENT_READY };
@@ -49,13 +50,13 @@ struct store_client {
 	bool has_been_reset; /* this connection, before its hello was answered */
 	int fd;
 	uint32_t next_number;
-	uint64_t backoff_ns;
+	uint64_t backoff_ns, beat_ns;
 
 	struct list queued, sent, done;
-	struct loop_op post, timer, recv, send, reconnect;
+	struct loop_op post, timer, recv, send, reconnect, beat_timer;
 	struct store_op *sending; /* its bytes are in flight in `send`; NULL: it was cancelled */
 	void *send_bytes; /* owned while `send` is active */
-	struct store_op hello;
+	struct store_op hello, beat;
 
 	struct msghdr msg;
 	struct iovec iov;
@@ -105,7 +106,7 @@ static bool client_is_idle(const struct store_client *c)
 {
 	return !loop_op_is_active(&c->post) && !loop_op_is_active(&c->timer) &&
 	       !loop_op_is_active(&c->recv) && !loop_op_is_active(&c->send) &&
-	       !loop_op_is_active(&c->reconnect);
+	       !loop_op_is_active(&c->reconnect) && !loop_op_is_active(&c->beat_timer);
 }
 
 static void client_maybe_free(struct store_client *c)
@@ -471,6 +472,25 @@ static void on_hello(struct store_op *op, const struct store_reply *r)
 	client_pump(c);
 }
 
+/* so that the store knows that who holds leases lives */
+static void on_beaten(struct store_op *op, const struct store_reply *r)
+{
+}
+
+static void on_beat_timer(struct loop_op *lop, int res)
+{
+	struct store_client *c = container_of(lop, struct store_client, beat_timer);
+
+	(void)res;
+	if (c->is_closing) {
+		client_maybe_free(c);
+		return;
+	}
+	if (c->state == CLIENT_READY && !list_is_linked(&c->beat.link))
+		store_hello(c, &c->beat);
+	loop_timer(c->loop, &c->beat_timer, loop_now(c->loop) + c->beat_ns);
+}
+
 static void client_lost(struct store_client *c, int why)
 {
 	bool was_ready = c->state == CLIENT_READY;
@@ -766,9 +786,20 @@ int store_client_new(struct store_client **out, struct loop *l, const char *sock
 	loop_op_init(&c->recv, on_recv);
 	loop_op_init(&c->send, on_send);
 	loop_op_init(&c->reconnect, on_reconnect);
+	loop_op_init(&c->beat_timer, on_beat_timer);
+	list_init(&c->beat.link);
+	c->beat.fn = on_beaten;
 	loop_timer(l, &c->reconnect, 0);
+	c->beat_ns = BEAT;
+	loop_timer(l, &c->beat_timer, loop_now(l) + c->beat_ns);
 	*out = c;
 	return 0;
+}
+
+void store_client_beat_every(struct store_client *c, uint64_t ns)
+{
+	c->beat_ns = ns;
+	loop_cancel(c->loop, &c->beat_timer); /* its callback arms it again */
 }
 
 void store_client_control_only(struct store_client *c)
@@ -786,6 +817,7 @@ struct store_client *store_client_free(struct store_client *c)
 		op_finish_later(c, list_entry(it, struct store_op, link), STORE_LOST);
 	loop_cancel(c->loop, &c->timer);
 	loop_cancel(c->loop, &c->reconnect);
+	loop_cancel(c->loop, &c->beat_timer);
 	/* freed by the last callback: there must be one */
 	if (client_is_idle(c))
 		loop_post(c->loop, &c->post, 0);

@@ -30,6 +30,10 @@ struct store_client;
 #define STORE_PIECES_BATCH 512 /* pieces in one `pieces` request */
 #define STORE_MAX_PIECES   (1u << 24)
 
+/* Who holds leases and has said nothing for so long has stopped, and loses them with its session. The
+ * client says something often enough by itself, as long as its loop runs. */
+#define STORE_SILENT_NS 150000000000ull
+
 enum store_status {
 	STORE_OK = 0,
 	STORE_EXISTS_SAME, /* commit/create: the same content is here already */
@@ -127,6 +131,8 @@ enum store_event {
 /* store_client_new - connects when the loop runs and keeps reconnecting (back-off 50 ms..1 s) */
 int store_client_new(struct store_client **out, struct loop *l, const char *socket_path,
 	void (*on_event)(void *arg, enum store_event e), void *arg);
+/* store_client_beat_every - say something to the store this often (STORE_SILENT_NS / 5) */
+void store_client_beat_every(struct store_client *c, uint64_t ns);
 /* store_client_control_only - also with a daemon whose piece store is off, which answers
  * store_control() and store_cull() alone. Call before the loop runs. */
 void store_client_control_only(struct store_client *c);

@@ -3,6 +3,7 @@
 #include "cachefilesd/store/session.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -69,6 +70,17 @@ void server_listen(struct server *s, int fd)
 
 /* ---- time ------------------------------------------------------------------------------------ */
 
+/* it holds something, may speak, and has not; what we did not come to read counts as spoken */
+static bool is_silent(const struct session *c, uint64_t now)
+{
+	const struct server *s = c->server;
+	struct pollfd p = {.fd = c->fd, .events = POLLIN};
+
+	return c->n_leases && !c->n_jobs && loop_op_is_active(&c->recv) &&
+	       now - c->heard_ns > (s->set.silent_ns ? s->set.silent_ns : STORE_SILENT_NS) &&
+	       poll(&p, 1, 0) == 0;
+}
+
 static void drop_slow(struct server *s, uint64_t now)
 {
 	list_for_each_safe (it, &s->sessions) {
@@ -77,6 +89,8 @@ static void drop_slow(struct server *s, uint64_t now)
 
 		if (!c->is_closed && since != UINT64_MAX && since + SERVER_SLOW_NS <= now)
 			session_close(c, "it does not read its replies");
+		else if (!c->is_closed && is_silent(c, now))
+			session_close(c, "it holds leases and has not been heard of for long");
 	}
 }
 

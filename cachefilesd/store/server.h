@@ -5,7 +5,7 @@
  * record, deletion, expiry, writing times of use) runs on the loop's worker pool and is answered when it
  * is done; the rest is answered at once, in the order of arrival.
  * Every client is bounded: leases, requests in flight, bytes reserved; one that does not read its
- * replies for SERVER_SLOW_NS is dropped. Who is served is decided by the peer credentials.
+ * replies for SERVER_SLOW_NS is dropped, and one that holds leases and is silent for STORE_SILENT_NS. Who is served is decided by the peer credentials.
  */
 #ifndef CACHEFILESD_STORE_SERVER_H
 #define CACHEFILESD_STORE_SERVER_H
@@ -33,6 +33,7 @@ struct server_settings {
 	uid_t user; /* dfdaemon's: trusted to act for other uids */
 	uint64_t client_max_bytes; /* reserved by one client at a time; 0 = no bound */
 	bool is_enabled; /* false: only control requests are served */
+	uint64_t silent_ns; /* 0 = STORE_SILENT_NS */
 };
 
 /* What the server asks of the daemon around it. All are called on the door thread. */

@@ -296,6 +296,7 @@ static void on_recv(struct loop_op *op, int res)
 		session_close(c, res < 0 && res != -ECONNRESET ? strerror(-res) : NULL);
 		return;
 	}
+	c->heard_ns = loop_now(c->server->loop);
 	c->n_jobs++; /* it must not be freed in here, whatever the request does */
 	rc = c->in_msg.msg_flags & MSG_TRUNC ? -EBADMSG
 					     : proto_request_decode(c->in, (size_t)res, &rq, &why);
@@ -361,6 +362,7 @@ int session_new(struct server *s, int fd)
 	}
 	c->server = s;
 	c->fd = fd;
+	c->heard_ns = loop_now(s->loop);
 	list_init(&c->outs);
 	loop_op_init(&c->recv, on_recv);
 	loop_op_init(&c->send, on_send);

@@ -59,7 +59,7 @@ struct session {
 	struct loop_op recv, send;
 	struct list outs;
 	size_t n_outs, n_jobs;
-	uint64_t reserved_bytes;
+	uint64_t reserved_bytes, heard_ns;
 	struct lease **leases; /* by slot; NULL = free */
 	uint32_t n_slots, n_leases, lease_serial;
 	struct msghdr in_msg, out_msg;

@@ -284,12 +284,68 @@ static void the_client_survives_its_store(void **state)
 	fixture_free(f);
 }
 
+/* stopped with SIGSTOP, say: its socket is open, and it will never give anything back */
+static void who_is_silent_loses_its_leases(void **state)
+{
+	struct fixture *f = fixture_ready();
+	struct proto_request rq = {
+		.type = PROTO_OPEN, .number = 1, .mask = PROTO_F_ID, .id = "held"};
+	struct call *c = malloc(sizeof(*c));
+	uint8_t buf[PROTO_MESSAGE_MAX];
+	struct proto_reply r = {0};
+	struct session *ours = NULL;
+	int fd = raw_connect(f), idle = raw_connect(f), n;
+	ssize_t got;
+
+	assert_int_equal(put_task(f, "held", "abcd", 4, 4, 1, false, 0), STORE_OK);
+	n = hello(buf, sizeof(buf), 1);
+	assert_int_equal(send(idle, buf, (size_t)n, 0), n);
+	assert_true(raw_recv(f, idle, buf, sizeof(buf)) > 0);
+	n = proto_request_encode(&rq, buf, sizeof(buf));
+	assert_int_equal(send(fd, buf, (size_t)n, 0), n);
+	got = raw_recv(f, fd, buf, sizeof(buf));
+	assert_int_equal(proto_reply_decode(buf, (size_t)got, &r), 0);
+	assert_int_equal(r.status, STORE_OK);
+	/* not yet */
+	server_reload(f->server, &f->server_set);
+	CALL(f, c, store_stat, "held");
+	assert_true(c->r.info.leased);
+	f->server_set.silent_ns = SEC / 10;
+	do {
+		server_reload(f->server, &f->server_set);
+		CALL(f, c, store_stat, "held");
+	} while (c->r.info.leased);
+	assert_int_equal(raw_recv(f, fd, buf, sizeof(buf)), 0);
+	/* who holds nothing may be as silent as it likes */
+	assert_int_equal(server_sessions(f->server), 2);
+	/* and our client is not silent, whether it is asked for anything or not */
+	f->server_set.silent_ns = 0;
+	server_reload(f->server, &f->server_set);
+	CALL(f, c, store_open, "held");
+	assert_int_equal(c->r.status, STORE_OK);
+	call_close(c);
+	list_for_each (it, &f->server->sessions)
+		ours = list_entry(it, struct session, link)->n_leases
+			       ? list_entry(it, struct session, link)
+			       : ours;
+	assert_non_null(ours);
+	store_client_beat_every(f->client, SEC / 100);
+	for (int i = 0; i < 3; i++)
+		for (uint64_t heard = ours->heard_ns; ours->heard_ns == heard;)
+			assert_int_equal(loop_step(f->loop, SEC), 0);
+	close(fd);
+	close(idle);
+	free(c);
+	fixture_free(f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(rubbish_ends_the_session),
 		cmocka_unit_test(descriptors_of_clients_are_dropped),
 		cmocka_unit_test(who_does_not_read_is_not_read),
+		cmocka_unit_test(who_is_silent_loses_its_leases),
 		cmocka_unit_test(too_many_sessions),
 		cmocka_unit_test(leases_are_bounded),
 		cmocka_unit_test(reserve_of_a_client_is_bounded),
