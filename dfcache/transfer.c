@@ -17,6 +17,7 @@
 #include "common/log.h"
 #include "common/num.h"
 #include "common/utf8.h"
+#include "p2p/api/convert.h"
 #include "p2p/api/dfdaemon.pb-c.h"
 #include "p2p/api/methods.h"
 
@@ -53,6 +54,16 @@ static char *lossy(const char *s)
 	}
 	buf_addc(&b, '\0');
 	return buf_take(&b, NULL);
+}
+
+/* add_trace - the environment's traceparent, as programs hand it to those that they start; returns 1
+ * or 0. @value: API_TRACE_SIZE bytes */
+static size_t add_trace(struct rpc_meta *meta, char *value)
+{
+	if (!api_parse_traceparent(getenv("TRACEPARENT"), value))
+		return 0;
+	*meta = (struct rpc_meta){META_TRACE, value};
+	return 1;
 }
 
 /* ---- import -------------------------------------------------------------------------------- */
@@ -114,7 +125,8 @@ static void import_done(struct call *c, int status, const char *message)
 
 void import_start(struct client *cl, struct import_job *j)
 {
-	static const struct rpc_meta meta = {META_SOURCE_FD, "0"};
+	struct rpc_meta meta[2] = {{META_SOURCE_FD, "0"}};
+	char trace[API_TRACE_SIZE];
 	upload_request rq = DFDAEMON__V2__UPLOAD_PERSISTENT_CACHE_TASK_REQUEST__INIT;
 	Google__Protobuf__Duration ttl = GOOGLE__PROTOBUF__DURATION__INIT, timeout = ttl;
 	_cleanup_free_ char *path = lossy(j->path);
@@ -134,8 +146,8 @@ void import_start(struct client *cl, struct import_job *j)
 	rq.timeout = &timeout;
 	j->call = (struct call){.on_message = on_task, .on_done = import_done};
 	if (path)
-		r = call_start(cl, &j->call, METHOD_LOCAL_UPLOAD, &rq.base, &meta, 1, &j->fd, 1,
-			j->timeout_ns);
+		r = call_start(cl, &j->call, METHOD_LOCAL_UPLOAD, &rq.base, meta,
+			1 + add_trace(&meta[1], trace), &j->fd, 1, j->timeout_ns);
 	if (r < 0) {
 		failure_set(&j->failure, EXIT_FAILED, NULL, "cannot start the import: %s",
 			strerror(-r));
@@ -444,7 +456,9 @@ static void export_done(struct call *c, int status, const char *message)
 
 void export_start(struct client *cl, struct export_job *j)
 {
-	static const struct rpc_meta meta = {META_OUTPUT_FD, "0"};
+	struct rpc_meta meta[2] = {{META_OUTPUT_FD, "0"}};
+	char trace[API_TRACE_SIZE];
+	size_t n_meta;
 	download_request rq = DFDAEMON__V2__DOWNLOAD_PERSISTENT_CACHE_TASK_REQUEST__INIT;
 	Google__Protobuf__Duration timeout = GOOGLE__PROTOBUF__DURATION__INIT;
 	_cleanup_free_ char *path = lossy(j->output);
@@ -477,9 +491,11 @@ void export_start(struct client *cl, struct export_job *j)
 	j->out = (struct writer_file){.fd = j->file.fd};
 	if (j->mode == EXPORT_CONTENT)
 		j->call.writer = client_writer(cl);
+	n_meta = with_fd ? 1 : 0;
+	n_meta += add_trace(&meta[n_meta], trace);
 	if (path && (j->mode != EXPORT_CONTENT || j->call.writer))
-		r = call_start(cl, &j->call, METHOD_LOCAL_DOWNLOAD, &rq.base, &meta,
-			with_fd ? 1 : 0, &j->file.fd, with_fd ? 1 : 0, j->timeout_ns);
+		r = call_start(cl, &j->call, METHOD_LOCAL_DOWNLOAD, &rq.base, meta, n_meta,
+			&j->file.fd, with_fd ? 1 : 0, j->timeout_ns);
 	else
 		r = -ENOMEM;
 	if (r < 0) {

@@ -28,6 +28,7 @@
 #include "common/num.h"
 #include "common/rpc/pbc.h"
 #include "common/rpc/rpc.h"
+#include "p2p/api/convert.h"
 #include "p2p/api/dfdaemon.pb-c.h"
 #include "p2p/api/methods.h"
 #include "p2p/blocklist.h"
@@ -70,6 +71,7 @@ struct export
 	struct list link, waiter;
 	enum export_state state;
 	unsigned label;
+	char trace[API_TRACE_SIZE];
 	struct rpc_call *call; /* NULL when it has gone */
 	char id[TASK_ID_SIZE], peer_id[PEER_ID_SIZE];
 	bool persistent, need_content, force_link, overwrite, has_digest;
@@ -251,12 +253,13 @@ static void end(struct export *e, int status, const char *fmt, ...)
 		es->stats.n_linked += e->is_linked;
 		es->stats.n_reflinked += e->how == PLACE_REFLINK;
 		es->stats.n_copied += e->how == PLACE_COPY;
-		log_info("export: done id=%s bytes=%" PRIu64 " ms=%" PRIu64 " how=%s", e->id,
-			e->task ? e->task->length : 0, ms, how);
+		log_info("export: done id=%s bytes=%" PRIu64 " ms=%" PRIu64 " how=%s%s%s", e->id,
+			e->task ? e->task->length : 0, ms, how, *e->trace ? " trace=" : "",
+			e->trace);
 	} else {
 		es->stats.n_failed++;
-		log_info("export: failed id=%s status=%s ms=%" PRIu64 " why=\"%s\"", e->id,
-			rpc_status_name(status), ms, text);
+		log_info("export: failed id=%s status=%s ms=%" PRIu64 " why=\"%s\"%s%s", e->id,
+			rpc_status_name(status), ms, text, *e->trace ? " trace=" : "", e->trace);
 	}
 	if (!e->call) {
 		settle(e);
@@ -726,6 +729,7 @@ static void join_fetch(struct export *e)
 		.tag = e->tag,
 		.application = e->application,
 		.output_path = e->path,
+		.trace = e->trace,
 	};
 	int r;
 
@@ -943,6 +947,7 @@ void export_request(
 	list_init(&e->link);
 	list_push(&es->all, &e->link);
 	es->n_running++;
+	api_parse_traceparent(rpc_call_metadata(call, META_TRACE), e->trace);
 	e->label = labels_begin(&es->labels, m->tag, m->application);
 	rpc_call_set_data(call, e);
 	peer_id_make(es->c.ip, es->c.hostname, e->peer_id);

@@ -39,6 +39,7 @@
 #include "common/map.h"
 #include "common/rpc/pbc.h"
 #include "common/rpc/rpc.h"
+#include "p2p/api/convert.h"
 #include "p2p/api/dfdaemon.pb-c.h"
 #include "p2p/api/methods.h"
 #include "p2p/channels.h"
@@ -116,6 +117,7 @@ struct fetch {
 	unsigned n_joins;
 	char id[TASK_ID_SIZE], peer_id[PEER_ID_SIZE];
 	char *tag, *application, *output_path; /* owned, of the first who wanted it */
+	char trace[API_TRACE_SIZE];
 	struct list joins;
 	struct outcome why;
 	struct sched_call *call;
@@ -373,8 +375,8 @@ static int parent_sync(struct fetch_parent *p)
 		.on_message = on_sync_message,
 		.on_done = on_sync_done,
 	};
-	static const struct rpc_meta meta[] = {{META_BUSY_AWARE, "1"}};
 	struct fetch *f = p->fetch;
+	const struct rpc_meta meta[] = {{META_BUSY_AWARE, "1"}, {META_TRACE, f->trace}};
 	Dfdaemon__V2__SyncPersistentCachePiecesRequest m =
 		DFDAEMON__V2__SYNC_PERSISTENT_CACHE_PIECES_REQUEST__INIT;
 	_cleanup_buf_ struct buf b = {0};
@@ -395,7 +397,7 @@ static int parent_sync(struct fetch_parent *p)
 	ch = channels_get(f->fs->c.channels, (const struct sockaddr *)&p->info.grpc,
 		address_len(&p->info.grpc));
 	rq = ch ? rpc_request_start(
-			  ch, METHOD_PEER_SYNC_PIECES, meta, ARRAY_SIZE(meta), 0, &handlers, p)
+			  ch, METHOD_PEER_SYNC_PIECES, meta, *f->trace ? 2 : 1, 0, &handlers, p)
 		: NULL;
 	if (!rq)
 		return -ENOMEM;
@@ -494,6 +496,7 @@ static void open_stream(struct fetch *f)
 		.tag = f->tag,
 		.application = f->application,
 		.output_path = f->output_path,
+		.trace = f->trace,
 		.persistent = f->is_persistent,
 		.piece_length = f->piece_length,
 		.n_pieces = f->n_pieces,
@@ -1221,8 +1224,9 @@ static void on_commit(void *arg, enum store_status status, const char *message)
 		return;
 	}
 	log_info("fetch: done id=%s bytes=%" PRIu64 " ms=%" PRIu64
-		 " parents_failed=%u persistent=%d",
-		f->id, f->length, (now - f->began) / MSEC, f->n_tried, f->is_persistent);
+		 " parents_failed=%u persistent=%d%s%s",
+		f->id, f->length, (now - f->began) / MSEC, f->n_tried, f->is_persistent,
+		*f->trace ? " trace=" : "", f->trace);
 	tell_local(f, SCHED_LOCAL_COMPLETE);
 	task_completed(f->task, f->fingerprint);
 	if (f->stream)
@@ -1462,6 +1466,7 @@ int fetch_join(struct fetches *fs, const struct fetch_want *want, struct fetch_j
 	f->tag = copy_text(want->tag);
 	f->application = copy_text(want->application);
 	f->output_path = copy_text(want->output_path);
+	api_parse_traceparent(want->trace, f->trace);
 	f->is_persistent = want->persistent;
 	f->is_awaited = !want->persistent;
 	f->began = loop_now(fs->c.loop);

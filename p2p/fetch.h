@@ -67,6 +67,8 @@ struct fetch_want {
 	const char *task_id;
 	bool persistent; /* a counted replica: pinned */
 	const char *tag, *application, *output_path; /* informational; NULL = absent */
+	const char
+		*trace; /* of who asks first: goes on to scheduler and parents; NULL or "" = none */
 };
 
 /* Embedded in the caller, in flight until on_done or fetch_leave(). */

@@ -32,6 +32,7 @@
 #include "common/list.h"
 #include "common/log.h"
 #include "common/loop.h"
+#include "p2p/api/convert.h"
 #include "p2p/foreign.h"
 #include "p2p/histogram.h"
 #include "p2p/labels.h"
@@ -63,6 +64,7 @@ struct import {
 	struct imports *is;
 	struct list link;
 	unsigned label;
+	char trace[API_TRACE_SIZE];
 	enum import_state state;
 	bool is_cancelled, was_announced, is_one_more, is_recreating;
 	bool was_compared, is_here; /* the id is known; so is that it needs no writing */
@@ -332,8 +334,9 @@ static void fail(struct import *i, int status, const char *fmt, ...)
 	vsnprintf(text, sizeof(text), fmt, ap);
 	va_end(ap);
 	outcome_set(&i->why, status, "%s", text);
-	log_info("import: failed id=%s uid=%u status=%s why=\"%s\"", *i->id ? i->id : "?",
-		(unsigned)i->uid, rpc_status_name(status), i->why.text);
+	log_info("import: failed id=%s uid=%u status=%s why=\"%s\"%s%s", *i->id ? i->id : "?",
+		(unsigned)i->uid, rpc_status_name(status), i->why.text, *i->trace ? " trace=" : "",
+		i->trace);
 	if (i->was_announced)
 		sched_upload_failed(i->is->c.sched, i->id, i->peer_id, i->why.text, SCHED_TIMEOUT,
 			on_failed_told, NULL);
@@ -385,9 +388,9 @@ static void done(struct import *i)
 	i->is->stats.bytes += i->length;
 	histogram_add(&i->is->durations, i->length, ms);
 	log_info("import: done id=%s bytes=%" PRIu64 " uid=%u ms=%" PRIu64
-		 " how=%s replicas=%" PRIu64 "/%" PRIu64,
+		 " how=%s replicas=%" PRIu64 "/%" PRIu64 "%s%s",
 		i->id, i->length, (unsigned)i->uid, ms, i->is_clone ? "reflink" : "copy",
-		i->result.replicas_persistent, i->replicas);
+		i->result.replicas_persistent, i->replicas, *i->trace ? " trace=" : "", i->trace);
 	over(i);
 }
 
@@ -425,7 +428,7 @@ static void report(struct import *i)
 		i->call = sched_stat_task(i->is->c.sched, i->id, SCHED_TIMEOUT, on_reported, i);
 	else
 		i->call = sched_upload_finished(
-			i->is->c.sched, i->id, i->peer_id, SCHED_TIMEOUT, on_reported, i);
+			i->is->c.sched, i->id, i->peer_id, i->trace, SCHED_TIMEOUT, on_reported, i);
 	if (!i->call)
 		on_reported(i, RPC_RESOURCE_EXHAUSTED, "out of memory", NULL);
 }
@@ -608,6 +611,7 @@ static void announce(struct import *i)
 	memcpy(t.fingerprint, i->fingerprint, sizeof(t.fingerprint));
 	t.generation = i->generation;
 	t.importer_uid = i->uid;
+	t.trace = i->trace;
 	t.created_ns = (int64_t)i->attrs.created_ns;
 	i->call = sched_upload_started(
 		i->is->c.sched, &t, i->peer_id, SCHED_TIMEOUT, on_announced, i);
@@ -916,6 +920,7 @@ struct import *import_start(struct imports *is, const struct import_want *want,
 	list_init(&i->link);
 	list_push(&is->all, &i->link);
 	is->n_running++;
+	api_parse_traceparent(want->trace, i->trace);
 	i->label = labels_begin(&is->labels, want->tag, want->application);
 	i->state = ADMIT;
 	foreign_work(i->is->c.foreign, &i->work, i->uid, work_admit, i);

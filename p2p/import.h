@@ -63,6 +63,7 @@ struct import_want {
 	uint64_t replicas; /* wanted, this copy included; at least 1 */
 	uint64_t ttl_ns; /* 0 = never expires */
 	uid_t uid; /* the importer */
+	const char *trace; /* goes on to the scheduler; NULL = none */
 };
 
 struct import_result {

@@ -556,6 +556,12 @@ static void add_number(struct sched_call *c, const char *key, uint64_t number)
 	snprintf(add_meta(c, key), sizeof(c->values[0]), "%llu", (unsigned long long)number);
 }
 
+static void add_trace(struct sched_call *c, const char *trace)
+{
+	if (trace && *trace)
+		snprintf(add_meta(c, META_TRACE), sizeof(c->values[0]), "%s", trace);
+}
+
 /* ---- the calls --------------------------------------------------------------------------- */
 
 struct sched_call *sched_upload_started(struct sched *s, const struct sched_task *t,
@@ -594,11 +600,12 @@ struct sched_call *sched_upload_started(struct sched *s, const struct sched_task
 		if (t->has_fingerprint)
 			api_format_fingerprint(t->fingerprint, add_meta(c, META_FINGERPRINT));
 	}
+	add_trace(c, t->trace);
 	return call_go(c, &m.base);
 }
 
 struct sched_call *sched_upload_finished(struct sched *s, const char *task_id, const char *peer_id,
-	uint64_t timeout_ns, sched_task_fn fn, void *arg)
+	const char *trace, uint64_t timeout_ns, sched_task_fn fn, void *arg)
 {
 	Scheduler__V2__UploadPersistentCacheTaskFinishedRequest m =
 		SCHEDULER__V2__UPLOAD_PERSISTENT_CACHE_TASK_FINISHED_REQUEST__INIT;
@@ -607,6 +614,7 @@ struct sched_call *sched_upload_finished(struct sched *s, const char *task_id, c
 
 	if (!c)
 		return NULL;
+	add_trace(c, trace);
 	m.host_id = s->host_id;
 	m.task_id = (char *)task_id;
 	m.peer_id = (char *)peer_id;

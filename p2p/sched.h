@@ -38,6 +38,7 @@ struct sched_task {
 	/* in answers: nanoseconds from now until it expires, UINT64_MAX = never. The same moment on
 	 * every host whatever its clock; use it rather than created_ns + ttl_ns. */
 	uint64_t expires_in_ns;
+	const char *trace; /* of an import: passed on as META_TRACE; NULL or "" = none */
 };
 
 struct channels;
@@ -107,7 +108,7 @@ typedef void (*sched_task_fn)(void *arg, int status, const char *message,
 struct sched_call *sched_upload_started(struct sched *s, const struct sched_task *t,
 	const char *peer_id, uint64_t timeout_ns, sched_task_fn fn, void *arg);
 struct sched_call *sched_upload_finished(struct sched *s, const char *task_id, const char *peer_id,
-	uint64_t timeout_ns, sched_task_fn fn, void *arg);
+	const char *trace, uint64_t timeout_ns, sched_task_fn fn, void *arg);
 struct sched_call *sched_upload_failed(struct sched *s, const char *task_id, const char *peer_id,
 	const char *description, uint64_t timeout_ns, sched_task_fn fn, void *arg);
 struct sched_call *sched_stat_task(
@@ -179,6 +180,7 @@ struct sched_stream_ops {
 };
 struct sched_register {
 	const char *task_id, *peer_id, *tag, *application, *output_path;
+	const char *trace; /* as in struct sched_task */
 	bool persistent;
 	uint32_t piece_length, n_pieces, concurrent_pieces;
 	/* of pieces that are here already; parents have the same content. Embedded scheduler only. */

@@ -23,7 +23,7 @@ struct sched {
 	void *on_schedulers_arg;
 };
 
-#define SCHED_META_MAX 6
+#define SCHED_META_MAX 7
 
 /* sched_route - the channel of the scheduler of @id. NULL and *wait: not yet known, try again;
  * NULL without: out of memory or no scheduler. *secret: value of META_SELF or NULL. */

@@ -38,7 +38,7 @@ struct sched_stream {
 	const struct sched_stream_ops *ops;
 	void *arg;
 	char task_id[TASK_ID_SIZE], peer_id[PEER_ID_SIZE];
-	char *tag, *application, *output_path;
+	char *tag, *application, *output_path, trace[API_TRACE_SIZE];
 	struct sched_register reg; /* its strings are the above */
 	struct rpc_request *rpc;
 	struct loop_op op;
@@ -264,6 +264,11 @@ static size_t make_meta(const struct sched_stream *st, const char *secret,
 {
 	size_t n = 0;
 
+	/* Dragonfly's scheduler is told the trace alone, which is no invention of ours */
+	if (*st->trace)
+		meta[n++] = (struct rpc_meta){META_TRACE, st->trace};
+	if (!st->s->embedded)
+		return n;
 	meta[n++] = (struct rpc_meta){META_BUSY_AWARE, "1"};
 	if (secret)
 		meta[n++] = (struct rpc_meta){META_SELF, secret};
@@ -291,8 +296,8 @@ static void open_(struct sched_stream *st)
 	}
 	st->is_started = false;
 	if (ch)
-		st->rpc = rpc_request_start(ch, METHOD_SCHED_ANNOUNCE_PEER, meta,
-			st->s->embedded ? n : 0, 0, &handlers, st);
+		st->rpc = rpc_request_start(
+			ch, METHOD_SCHED_ANNOUNCE_PEER, meta, n, 0, &handlers, st);
 	if (!st->rpc)
 		end_later(st, RPC_UNAVAILABLE,
 			ch ? "out of memory" : "no scheduler is configured or reachable");
@@ -316,6 +321,7 @@ struct sched_stream *sched_stream_open(struct sched *s, const struct sched_regis
 	loop_op_init(&st->op, on_op);
 	snprintf(st->task_id, sizeof(st->task_id), "%s", r->task_id);
 	snprintf(st->peer_id, sizeof(st->peer_id), "%s", r->peer_id);
+	api_parse_traceparent(r->trace, st->trace);
 	st->tag = r->tag ? strdup(r->tag) : NULL;
 	st->application = r->application ? strdup(r->application) : NULL;
 	st->output_path = r->output_path ? strdup(r->output_path) : NULL;

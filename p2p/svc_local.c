@@ -89,6 +89,7 @@ static void start_import(struct upload *u, int fd)
 		.replicas = m->persistent_replica_count,
 		.ttl_ns = u->ttl_ns,
 		.uid = rpc_call_peer(u->call)->uid,
+		.trace = rpc_call_metadata(u->call, META_TRACE),
 	};
 
 	u->import = import_start(u->svc->c.imports, &w, on_imported, u);

@@ -14,6 +14,7 @@
 #include "common/loop.h"
 #include "common/rpc/pbc.h"
 #include "p2p/announce.h"
+#include "p2p/api/convert.h"
 #include "p2p/api/dfdaemon.pb-c.h"
 #include "p2p/api/methods.h"
 #include "p2p/export.h"
@@ -373,6 +374,7 @@ static void sync_message(struct rpc_call *call, void *service, const uint8_t *p,
 	Dfdaemon__V2__SyncPersistentCachePiecesRequest *m =
 		pbc_unpack(&dfdaemon__v2__sync_persistent_cache_pieces_request__descriptor, p, n);
 	struct sync *s = NULL;
+	char trace[API_TRACE_SIZE];
 
 	if (!m) {
 		reply_undecodable(call);
@@ -399,6 +401,9 @@ static void sync_message(struct rpc_call *call, void *service, const uint8_t *p,
 	s->call = call;
 	s->m = m;
 	s->is_ours = rpc_call_metadata(call, META_BUSY_AWARE) != NULL;
+	if (api_parse_traceparent(rpc_call_metadata(call, META_TRACE), trace))
+		log_debug("peer: a child asks for pieces id=%s from=%s trace=%s", m->task_id,
+			rpc_call_peer(call)->name, trace);
 	list_init(&s->link);
 	list_push(&svc->streams, &s->link);
 	svc->n_streams++;

@@ -72,3 +72,18 @@ void api_format_fingerprint(const uint8_t f[16], char out[33])
 	for (size_t i = 0; i < 16; i++)
 		snprintf(out + 2 * i, 3, "%02x", f[i]);
 }
+
+bool api_parse_traceparent(const char *text, char out[API_TRACE_SIZE])
+{
+	static const char form[] = "xx-xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx-xxxxxxxxxxxxxxxx-xx";
+
+	_Static_assert(sizeof(form) == API_TRACE_SIZE, "size");
+	*out = 0;
+	if (!text || strlen(text) != API_TRACE_SIZE - 1)
+		return false;
+	for (size_t i = 0; form[i]; i++)
+		if (form[i] == '-' ? text[i] != '-' : !strchr("0123456789abcdef", text[i]))
+			return false;
+	strcpy(out, text);
+	return true;
+}

@@ -22,4 +22,9 @@ void api_set_timestamp(Google__Protobuf__Timestamp *t, uint64_t ns);
 bool api_parse_fingerprint(const char *text, uint8_t out[16]);
 void api_format_fingerprint(const uint8_t f[16], char out[33]);
 
+/* api_parse_traceparent - W3C Trace Context, version 00 in form: "00-" 32 hex digits "-" 16 "-" 2, lower
+ * case. Copied to @out, which is "" when @text (may be NULL) is not that. */
+#define API_TRACE_SIZE 56
+bool api_parse_traceparent(const char *text, char out[API_TRACE_SIZE]);
+
 #endif

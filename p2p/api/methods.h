@@ -65,6 +65,9 @@
 #define META_EXPIRES_IN  "dfcachefiles-expires-in-ms" /* decimal; a moment without clocks */
 #define META_BUSY_AWARE  "dfcachefiles-busy" /* SyncPieces: understands busy, early announcement */
 
+/* W3C Trace Context: what the caller of an import or export sends goes on to scheduler and parents */
+#define META_TRACE "traceparent"
+
 /* build.git_version of a host of our kind begins with this */
 #define HOST_VERSION_PREFIX "dfcachefiles/"
 

@@ -78,3 +78,21 @@ metric() # I NAME-WITH-LABELS
 	is_well() { [[ "$(page 1 4003 /healthy)" == "HTTP/1.1 200 "* ]]; }
 	wait_until 20 is_well
 }
+
+@test "the trace of a caller is in the line of each journey, and at the parent" {
+	local id
+	nodes_start 2
+	head -c 9000000 /dev/urandom >"$f"
+	export TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+	id=$(on 1 import --persistent-replica-count 1 "$f")
+	in_log 1 dfdaemon "import: done id=$id .* trace=$TRACEPARENT"
+	on 2 export "$id" -O "$f.1"
+	in_log 2 dfdaemon "fetch: done id=$id .* trace=$TRACEPARENT"
+	in_log 2 dfdaemon "export: done id=$id .* trace=$TRACEPARENT"
+	in_log 1 dfdaemon "a child asks for pieces id=$id .* trace=$TRACEPARENT"
+	run ! on 2 export 4711 -O "$f.2"
+	in_log 2 dfdaemon "export: failed id=4711 .* trace=$TRACEPARENT"
+	# a wrong one is none
+	TRACEPARENT=00-0AF7 on 2 export "$id" -O "$f.3"
+	run -1 in_log 2 dfdaemon "trace=00-0AF7"
+}

@@ -81,6 +81,18 @@ start_node()
 	[[ $stderr == *"exists already with other content"* ]]
 }
 
+@test "the trace of a caller goes on to the scheduler" {
+	start_scheduler
+	start_node
+	export TRACEPARENT=00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01
+	on 1 import "$log" --ttl 10m
+	grep -qx "trace $TRACEPARENT" "$log"
+	in_log 1 dfdaemon "import: done .* trace=$TRACEPARENT"
+	# what is no such header stays here
+	TRACEPARENT=$'x\n' on 1 import "$0" --ttl 10m
+	[ "$(grep '^trace' "$log" | tail -1)" = "trace None" ]
+}
+
 @test "an orderly stop takes the host out of the scheduler's list, for good" {
 	start_scheduler
 	start_node peer.announce_interval=1s

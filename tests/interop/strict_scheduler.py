@@ -33,6 +33,7 @@ class Strict(scheduler_grpc.SchedulerServicer):
         return Empty()
 
     def UploadPersistentCacheTaskStarted(self, request, context):
+        print("trace", dict(context.invocation_metadata()).get("traceparent"), flush=True)
         if request.ttl.seconds < 300:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "ttl must be at least 5 minutes here")
         if request.host_id not in self.hosts:

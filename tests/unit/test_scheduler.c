@@ -473,7 +473,8 @@ static int import(struct peer *p, const char *id, uint8_t content, uint64_t leng
 		return r->status;
 	copy_put(p, id, t.generation, content, length, wanted);
 	*r = (struct result){0};
-	assert_non_null(sched_upload_finished(p->sched, id, p->host_id, 20 * SEC, on_result, r));
+	assert_non_null(
+		sched_upload_finished(p->sched, id, p->host_id, NULL, 20 * SEC, on_result, r));
 	return await(r);
 }
 
