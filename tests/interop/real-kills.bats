@@ -65,15 +65,21 @@ ends() # PID: the process has ended, well or not
 export_in_the_middle() # ours|theirs I TAG
 {
 	local before
-	before=$(du -sk "$(node_dir "$2")" | cut -f1)
+	before=$(received "$2")
 	cli "$1" "$2" export "$(task_of "$f" "$3")" -O "$f.out" >"$f.export" 2>&1 3>&- &
 	export=$!
 	wait_until 30 has_pieces "$2" "$before"
 }
 
-has_pieces() # I KIB-BEFORE: some, and not all
+received() # I: bytes that its daemon, of either make, got from peers so far
 {
-	[ "$(du -sk --apparent-size "$(node_dir "$1")" | cut -f1)" -gt $(($2 + 4096)) ]
+	curl -s --max-time 5 "http://$(node_ip "$1"):4002/metrics" |
+		awk '/^dragonfly_client_download_traffic/ && /REMOTE_PEER/ { n = $2 } END { printf "%d\n", n }'
+}
+
+has_pieces() # I BYTES-BEFORE: some more, and not all
+{
+	[ "$(received "$1")" -ge $(($2 + 8000000)) ]
 }
 
 ended_with_a_word() # PID FILE: it failed, and said why
@@ -230,7 +236,7 @@ export_loses_a_parent() # ours|theirs VICTIM
 @test "replication: the target is killed in the middle; another copy of either kind can still be made" {
 	local before
 	both_start 1
-	before=$(du -sk "$(node_dir 2)" | cut -f1)
+	before=$(received 2)
 	imports ours 1 a --persistent-replica-count 2
 	wait_until 30 has_pieces 2 "$before"
 	stopped theirs-2 KILL
@@ -238,7 +244,7 @@ export_loses_a_parent() # ours|theirs VICTIM
 	exported ours 3 a
 	node_stop 3
 	theirs_start 2
-	before=$(du -sk "$(node_dir 1)" | cut -f1)
+	before=$(received 1)
 	imports theirs 2 b --persistent-replica-count 2
 	wait_until 30 has_pieces 1 "$before"
 	node_kill_peer 1
@@ -249,13 +255,13 @@ export_loses_a_parent() # ours|theirs VICTIM
 @test "replication: the source is killed in the middle; the replica is finished when it is back, or made anew" {
 	local before
 	both_start 1
-	before=$(du -sk "$(node_dir 2)" | cut -f1)
+	before=$(received 2)
 	imports ours 1 a --persistent-replica-count 2
 	wait_until 30 has_pieces 2 "$before"
 	node_kill_peer 1
 	node_start_peer 1 peer.scheduler=dragonfly "peer.schedulers=$(node_ip 99):8002"
 	wait_until 60 exported theirs 2 a
-	before=$(du -sk "$(node_dir 1)" | cut -f1)
+	before=$(received 1)
 	imports theirs 2 b --persistent-replica-count 2
 	wait_until 30 has_pieces 1 "$before"
 	stopped theirs-2 KILL
@@ -266,7 +272,7 @@ export_loses_a_parent() # ours|theirs VICTIM
 @test "replication: the scheduler and Redis are restarted in the middle" {
 	local before
 	both_start 1
-	before=$(du -sk "$(node_dir 2)" | cut -f1)
+	before=$(received 2)
 	imports ours 1 a --persistent-replica-count 2
 	wait_until 30 has_pieces 2 "$before"
 	scheduler_stop KILL
@@ -274,7 +280,7 @@ export_loses_a_parent() # ours|theirs VICTIM
 	redis_start
 	scheduler_start
 	wait_until 60 exported theirs 2 a
-	before=$(du -sk "$(node_dir 1)" | cut -f1)
+	before=$(received 1)
 	imports theirs 2 b --persistent-replica-count 2
 	wait_until 30 has_pieces 1 "$before"
 	scheduler_stop KILL

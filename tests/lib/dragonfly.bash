@@ -198,6 +198,7 @@ theirs_start() # I [YAML]
 		    ip: $ip
 		${2:-}
 	EOF
+	rm -f "$(node_socket "$1")" # left by one that was killed
 	printf 'scheduler:\n  addrs:\n    - %s:8002\n' "$(node_ip 99)" >"$d/dynconfig.yaml"
 	started "theirs-$1" "${wrap[@]}" "$DRAGONFLY_DFDAEMON" --config "$d/dfdaemon.yaml" \
 		--dynconfig "$d/dynconfig.yaml" --log-dir "$d/log" --log-level info
