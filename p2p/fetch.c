@@ -624,6 +624,7 @@ static void on_get(void *arg, struct vortex_get *get, const struct vortex_result
 	switch (r->outcome) {
 	case VORTEX_OK:
 		g->crc32 = r->crc32;
+		f->fs->stats.n_undigested += !r->parent_had_digest;
 		f->hashes[number] = r->xxh3;
 		if (is_zeros(
 			    f, piece_size(number, f->length, f->piece_length), r->crc32, r->xxh3)) {

@@ -54,6 +54,7 @@ struct fetches *fetches_free(struct fetches *fs); /* idle only; returns NULL */
 #define FETCH_N_OUTCOMES 16
 struct fetches_stats {
 	uint64_t n_running, n_done, n_failed, n_pieces, bytes, n_parents_lost;
+	uint64_t n_undigested; /* of n_pieces: their parent had no digest to compare with */
 	uint64_t n_stalled; /* of n_failed: no byte within progress_ns */
 	/* pieces that failed at a parent, by enum vortex_outcome */
 	uint64_t n_piece_failures[FETCH_N_OUTCOMES];

@@ -96,6 +96,9 @@ static void format_ours(const struct metrics *m, struct buf *b)
 			buf_addf(b, OURS("piece_failures_total") "{cause=\"%s\"} %" PRIu64 "\n",
 				vortex_outcome_name((enum vortex_outcome)o),
 				m->fetches.n_piece_failures[o]);
+	one(b, OURS("pieces_without_digest_total"), "counter",
+		"pieces that came from a parent without a digest: checked by their length alone",
+		"", m->fetches.n_undigested);
 	one(b, OURS("exports_placed_total"), "counter", "outputs, by how they were made",
 		"{how=\"reflink\"}", m->exports.n_reflinked);
 	one(b, OURS("exports_placed_total"), "counter", NULL, "{how=\"copy\"}",

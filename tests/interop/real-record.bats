@@ -123,6 +123,8 @@ understood() # NAME TEXT: one of its recordings says that
 	id=$(task_of "$f" two)
 	cli ours 1 export "$id" --transfer-from-dfdaemon -O "$f.out2"
 	cmp "$f" "$f.out2"
+	# what theirs imported by a hard link has no digests, and that is counted
+	curl -s --max-time 5 "http://$(node_ip 1):4002/metrics" | grep -q '^dfcachefiles_pieces_without_digest_total 1$'
 	recorded their-client-child
 	recorded their-child-vortex
 	recorded their-server-parent
