@@ -4,6 +4,7 @@
 
     dragonfly_client host SCHEDULER HOST-ID      exit 0 when the scheduler lists that host; prints it
     dragonfly_client holds SOCKET ID             exit 0 when the copy there is complete and persistent
+    dragonfly_client list SOCKET -               exit 0 when it answers
     dragonfly_client copies SCHEDULER ID         prints the persistent and all replicas, and the state
     dragonfly_client delete SCHEDULER ID         deletes the task
     dragonfly_client fetch SOCKET ID             has the daemon get it, without an output
@@ -39,6 +40,9 @@ def main():
                 dfdaemon.StatLocalPersistentCacheTaskRequest(task_id=name), timeout=timeout)
             if not (task.HasField("finished_at") and task.persistent):
                 sys.exit("not complete, or not persistent: " + str(task))
+        elif command == "list":
+            local(where).ListLocalPersistentCacheTasks(
+                dfdaemon.ListLocalPersistentCacheTasksRequest(), timeout=timeout)
         elif command == "copies":
             task = SchedulerStub(grpc.insecure_channel(where)).StatPersistentCacheTask(
                 scheduler.StatPersistentCacheTaskRequest(host_id="test", task_id=name), timeout=timeout)

@@ -200,9 +200,22 @@ theirs_start() # I [YAML]
 	EOF
 	rm -f "$(node_socket "$1")" # left by one that was killed
 	printf 'scheduler:\n  addrs:\n    - %s:8002\n' "$(node_ip 99)" >"$d/dynconfig.yaml"
-	started "theirs-$1" "${wrap[@]}" "$DRAGONFLY_DFDAEMON" --config "$d/dfdaemon.yaml" \
-		--dynconfig "$d/dynconfig.yaml" --log-dir "$d/log" --log-level info
-	wait_until 60 test -S "$(node_socket "$1")" && wait_until 20 knows_host "$1"
+	# after a kill its port may be taken for a minute (it listens without SO_REUSEADDR): whoever supervises it
+	# starts it again and again
+	wait_until 120 theirs_is_up "$1" "${wrap[@]}"
+}
+
+theirs_is_up() # I WRAP...
+{
+	local d i=$1
+	d=$(node_dir "$i")
+	shift
+	if ! is_running "$(cat "$CLUSTER/theirs-$i.pid" 2>/dev/null)"; then
+		started "theirs-$i" "$@" "$DRAGONFLY_DFDAEMON" --config "$d/dfdaemon.yaml" \
+			--dynconfig "$d/dynconfig.yaml" --log-dir "$d/log" --log-level info
+	fi
+	test -S "$(node_socket "$i")" && answers "${THEIRS_LISTEN:-$(node_ip "$i")}" "$NODES_PIECE_PORT" &&
+		knows_host "$i" && asks list "$(node_socket "$i")" -
 }
 
 peer_stop() # I SIGNAL
