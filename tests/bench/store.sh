@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# store.sh - the piece store: open with a lease, by itself, during a scan of OBJECTS (200000) objects of the
+# store.sh - the piece store: open with a lease, by itself, during a scan of OBJECTS (50000) objects of the
 # kernel's cache (the fake device's; left out where there is no FUSE), and while all of them that fit in one table and
 # TASKS (5000) tasks are culled; a small task from create to commit beside a bare write + fdatasync + rename + fsync(dir),
 # alternating in the same run. Exit status 1 when a goal is missed.
@@ -66,7 +66,7 @@ stop
 "$tool" - fabricate "$dir/c" "${TASKS:-5000}"
 if [ -n "$fake" ]; then
 	mkdir -p "$dir/c/cache/Ibench"
-	seq "${OBJECTS:-200000}" | awk -v d="$dir/c/cache/Ibench" '{p = sprintf("%s/@%02x", d, $1 % 256)
+	seq "${OBJECTS:-50000}" | awk -v d="$dir/c/cache/Ibench" '{p = sprintf("%s/@%02x", d, $1 % 256)
 		if ($1 <= 256) system("mkdir " p); printf "%s/D%d\n", p, $1}' | xargs touch
 	start
 	until cachefilesctl -f "$dir/conf" --json status | grep -q '"kernel_scans_total": *[1-9]'; do :; done &

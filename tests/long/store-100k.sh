@@ -2,8 +2,9 @@
 # SPDX-License-Identifier: GPL-2.0-or-later
 # store-100k.sh - 100 000 tasks of 64 pieces: start warm under 2 s, memory under 48 MiB and under 200 bytes each
 # in the index beyond the id, open with a lease under 50 us (median), p99 under 1 ms while everything is culled
-# (TAP). On a file system of its own when we may mount one: where the machine's discards each freed
-# block at once, a cull is as slow as its device.
+# (TAP). On a file system of its own when we may mount one: where the machine's discards each freed block at
+# once, a cull is as slow as its device. WRAP: a command put before the daemon; "chrt -r 5" gives it a processor
+# where others take them.
 set -u
 dir=$(mktemp -d)
 pid=
@@ -20,7 +21,7 @@ tool=$BUILD/tests/bin/storetool
 start()
 {
 	: >"$dir/log"
-	cachefilesd -n -s -f "$dir/conf" 2>"$dir/log" &
+	${WRAP-} cachefilesd -n -s -f "$dir/conf" 2>"$dir/log" &
 	pid=$!
 	until grep -q 'Daemon Started' "$dir/log"; do
 		kill -0 "$pid" || exit 1
