@@ -40,9 +40,13 @@ ok "cachefilesd.conf is configuration"
 for family in 'rhel 9' 'fedora 42'; do
 	rpmspec -P --define '_vendor redhat' --define "$family" --define 'systemd_post() POST %{?*}' \
 		--define 'systemd_preun() PREUN %{?*}' --define 'systemd_postun_with_restart() AGAIN %{?*}' \
-		--define 'tmpfiles_create() TMPFILES %{?*}' "$top"/SPECS/dfcachefiles.spec >"$work/spec" 2>"$work/log"
+		--define 'tmpfiles_create() TMPFILES %{?*}' \
+		--define 'selinux_relabel_pre(s:) BEFORE %{-s*}' --define 'selinux_relabel_post(s:) AFTER %{-s*}' \
+		--define 'selinux_modules_install(s:p:) INSTALL %{-s*} %{-p*} %{*}' \
+		--define 'selinux_modules_uninstall(s:p:) UNINSTALL %{-s*} %{-p*} %{*}' "$top"/SPECS/dfcachefiles.spec >"$work/spec" 2>"$work/log"
 	[ "$(grep -cE '^(POST|PREUN|AGAIN|TMPFILES) (cachefilesd|dfdaemon|dfcache)' "$work/spec")" = 9 ] &&
-		! grep -q 'systemctl' "$work/spec" && grep -q 'semodule -n -s targeted' "$work/spec" &&
+		[ "$(grep -cE '^(BEFORE|AFTER|(UN)?INSTALL) targeted( 200 .*cachefilesd.*dfdaemon.*)?$' "$work/spec")" = 5 ] &&
+		! grep -q 'systemctl\|semodule' "$work/spec" &&
 		{ grep -q '^BuildRequires: *isa-l-devel' "$work/spec" || [ "$family" = 'rhel 9' ]; }
 	ok "the spec is understood with the macros of $family"
 	sed 's/^/# /' "$work/log"
