@@ -12,7 +12,7 @@ setup()
 {
 	dragonfly_needs DRAGONFLY_SCHEDULER REDIS_SERVER DRAGONFLY_DFDAEMON DRAGONFLY_DFCACHE
 	dragonfly_begin "$BATS_TEST_TMPDIR/nodes"
-	export THEIRS_UPLOAD_BANDWIDTH=30MB
+	export THEIRS_UPLOAD_BANDWIDTH=10MB
 	f=$BATS_TEST_TMPDIR/f
 	random_file "$f" 100000000
 }
@@ -27,7 +27,7 @@ both_start() # I [OURS...]: node I of ours, node I+1 of theirs
 {
 	local i=$1
 	shift
-	ours_start "$i" upload.bandwidth=30MB "$@"
+	ours_start "$i" upload.bandwidth=10MB "$@"
 	theirs_start $((i + 1))
 }
 
@@ -66,6 +66,7 @@ export_in_the_middle() # ours|theirs I TAG
 {
 	local before
 	before=$(received "$2")
+	rm -f "$f.out"
 	cli "$1" "$2" export "$(task_of "$f" "$3")" -O "$f.out" >"$f.export" 2>&1 3>&- &
 	export=$!
 	wait_until 30 has_pieces "$2" "$before"
@@ -132,7 +133,7 @@ ended_with_a_word() # PID FILE: it failed, and said why
 export_loses_a_parent() # ours|theirs VICTIM
 {
 	local victim=$1 child
-	ours_start 1 upload.bandwidth=30MB
+	ours_start 1 upload.bandwidth=10MB
 	theirs_start 2
 	imports ours 1 a --persistent-replica-count 5
 	wait_holder 2 "$(task_of "$f" a)"
@@ -152,7 +153,7 @@ export_loses_a_parent() # ours|theirs VICTIM
 		rm -f "$f.out"
 		if [ "$victim" = ours ]; then
 			node_start_peer 1 peer.scheduler=dragonfly "peer.schedulers=$(node_ip 99):8002" \
-				upload.bandwidth=30MB
+				upload.bandwidth=10MB
 		else
 			theirs_start 2
 		fi
