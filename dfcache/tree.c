@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <inttypes.h>
 #include <limits.h>
 #include <stdio.h>
@@ -669,6 +670,13 @@ static int appear(struct export_tree *et)
 	return fail_make(et, output, errno);
 }
 
+static int make_removable(const char *path, const struct stat *st, int type, struct FTW *at)
+{
+	if (type == FTW_D || type == FTW_DNR)
+		(void)chmod(path, 0700); /* what stays is told by the second attempt */
+	return 0;
+}
+
 static void remove_temp(const char *temp)
 {
 	const char *slash = strrchr(temp, '/');
@@ -677,6 +685,10 @@ static void remove_temp(const char *temp)
 
 	if (parent)
 		dirfd = open(parent, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (dirfd >= 0 && path_remove_tree(dirfd, slash + 1, NULL) == 0)
+		return;
+	/* a directory of the tree that its owner may not write either */
+	(void)nftw(temp, make_removable, 16, FTW_PHYS | FTW_MOUNT);
 	if (dirfd < 0 || path_remove_tree(dirfd, slash + 1, NULL) < 0)
 		report_warning("%s could not be removed", temp);
 }

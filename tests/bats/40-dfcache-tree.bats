@@ -48,6 +48,16 @@ setup() { dfcache_test; }
 	[ "$(ls -A u)" = one ]
 	[ "$(ls -A)" = "t
 u" ]
+	# also when the old one has directories that may not be written, for who has no rights but an owner's
+	as=()
+	[ "$(id -u)" -ne 0 ] || read -ra as <<<"setpriv --bounding-set=-dac_override,-dac_read_search --inh-caps=-all"
+	mkdir -p old/ro/deep
+	touch old/ro/deep/file
+	chmod 555 old/ro/deep old/ro
+	run -0 --separate-stderr "${as[@]}" dfcache export -e "$(node_socket 1)" -r "$id" -O old --overwrite
+	[ -z "$stderr" ]
+	[ "$(ls -A old)" = one ]
+	[ "$(find . -maxdepth 1 -name '.o*')" = "" ]
 }
 
 @test "what cannot be part of a tree, and what is no tree" {
