@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: GPL-2.0-or-later
-# packages-rpm.sh — RPM packages: built from the release archive, judged by rpmlint, installed over a
+# packages_rpm.sh — RPM packages: built from the release archive, judged by rpmlint, installed over a
 # stand-in of the distributions' cachefilesd 0.10.10 in a copy of this machine's root, verified; there the
 # daemons are started by hand as their users, as another init system does, and removed without trace.
 # timeout: 1800
