@@ -15,7 +15,8 @@ setup()
 teardown()
 {
 	[ -n "${C:-}" ] || return 0
-	[ -n "$BATS_TEST_COMPLETED" ] || { nodes_show 25; tail -n 30 "$C/plan" "$C/failures" >&2; }
+	# what is said last is what a runner shows
+	[ -n "$BATS_TEST_COMPLETED" ] || { nodes_show 25; tail -n 40 "$C/failures" "$C/plan" "$C/bad" >&2; }
 	chaos_end
 }
 

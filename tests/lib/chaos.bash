@@ -288,11 +288,15 @@ chaos_heal()
 	wait_until 60 chaos_all_meet
 }
 
+# Pieces of a fetch that was killed are no copy: nobody can get them, and they go as orphans do.
 chaos_everywhere_gone() # ID
 {
-	local i all
+	local i
 	for i in $(seq $CHAOS_N); do
-		all=$(on "$i" ls --json) && [[ "$all" != *"\"$1\""* ]] || return 1
+		on "$i" ls --json >"$C/tmp/ls" && python3 - "$1" "$C/tmp/ls" <<-'END' || return 1
+			import json, sys
+			sys.exit(any(t["id"] == sys.argv[1] and t["state_here"] != "partial" for t in json.load(open(sys.argv[2]))))
+		END
 	done
 }
 
@@ -334,8 +338,10 @@ chaos_check()
 	for f in "$C"/gone/*; do
 		[ -e "$f" ] || continue
 		wait_until 60 chaos_everywhere_gone "${f##*/}" || {
-			echo "${f##*/} was removed and is back" >>"$C/bad"
-			grep "${f##*/}" "$C/plan" "$C"/nodes/*/*.log >&2
+			{
+				echo "${f##*/} was removed and is back"
+				grep "${f##*/}" "$C/plan" "$C"/nodes/*/*.log
+			} >>"$C/bad"
 		}
 	done
 	for i in $(seq $CHAOS_N); do
