@@ -5,8 +5,8 @@
  *
  *   bench_vortex [MIB [ROUNDS [PIECES-AT-ONCE [BUFFER-KIB]]]]
  *
- * PARENT_NS, CHILD_NS (files of network namespaces) and PARENT_IP in the environment: not on loopback,
- * but from one namespace to the other.
+ * PARENT_NS, CHILD_NS (files of network namespaces), PARENT_IP and CERT_SAN (both addresses, as OpenSSL writes
+ * them) in the environment: not on loopback, but from one namespace to the other.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -431,6 +431,7 @@ int main(int argc, char **argv)
 	static bool works[N_SINKS][N_WAYS];
 	uint64_t mib = argc > 1 ? strtoull(argv[1], NULL, 10) : 1024;
 	int rounds = argc > 2 ? atoi(argv[2]) : 5;
+	const char *san;
 	char *dir;
 
 	b.length = mib << 20;
@@ -446,6 +447,9 @@ int main(int argc, char **argv)
 	enter("PARENT_NS");
 	make_source();
 	dir = certs_dir();
+	san = getenv("CERT_SAN");
+	if (san)
+		certs_issue(dir, "ca", "a", san, "", -60, 86400);
 	b.tls = certs_context(dir, "ca", "a");
 	for (int r = 0; r < rounds; r++) /* the ways take turns, so that a noisy moment hits all */
 		for (int sink = 0; sink < N_SINKS; sink++)

@@ -8,7 +8,8 @@ dir=$(mktemp -d)
 trap 'netns_end; rm -rf "$dir"' EXIT
 if why=$(netns_possible) && netns_begin "$dir" 2; then
 	PARENT_NS=/run/netns/$(netns_name 1) CHILD_NS=/run/netns/$(netns_name 2) PARENT_IP=$(node_ip 1)
-	export PARENT_NS CHILD_NS PARENT_IP
+	CERT_SAN=IP:$(node_ip 1),IP:$(node_ip 2)
+	export PARENT_NS CHILD_NS PARENT_IP CERT_SAN
 	echo "# from one namespace to another"
 else
 	echo "# on loopback: $why"
