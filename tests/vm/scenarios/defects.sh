@@ -637,7 +637,7 @@ in_use()
 			ok "row $number: the kernel gives the cache up after an I/O error"
 			usleep 8000000
 			dead && alive
-			seen old '8 s later it runs, the cache is dead: $(said)'
+			seen old '8 s later, state of the cache [$(cache_state)], daemon $(alive && echo runs || echo gone): $(said)'
 		else
 			wait_for 15 bound
 			took=$(((${EPOCHREALTIME/./} - began) / 1000))
