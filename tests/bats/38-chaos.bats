@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
 # SPDX-License-Identifier: GPL-2.0-or-later
 # timeout: 900
-# a minute of chaos with a fixed seed; tests/long/chaos.bats has ten
+# a minute of chaos with a fixed seed; tests/long/chaos.sh has ten
 
 bats_require_minimum_version 1.5.0
 load ../lib/chaos
